@@ -1,0 +1,67 @@
+-- rtc.core's text functions.
+local core = require("rtc.core")
+local mime = require("mime")
+
+describe("core.base64", function()
+  it("gives the examples of RFC 4648 section 10", function()
+    local examples = { [""] = "", f = "Zg==", fo = "Zm8=", foo = "Zm9v", foob = "Zm9vYg==", fooba = "Zm9vYmE=",
+      foobar = "Zm9vYmFy" }
+    for bytes, encoded in pairs(examples) do
+      assert.equal(encoded, core.base64(bytes))
+    end
+  end)
+
+  it("agrees with another encoder on every byte value and on 64 KB", function()
+    local all = {}
+    for i = 0, 255 do
+      all[#all + 1] = string.char(i)
+    end
+    all = table.concat(all)
+    for _, bytes in ipairs({ all, all:rep(256), all .. "x", all .. "xy" }) do
+      assert.equal((mime.b64(bytes)), core.base64(bytes))
+    end
+  end)
+end)
+
+describe("core.utf8_error", function()
+  it("finds nothing wrong with text", function()
+    for _, text in ipairs({ "", "abc", "a\0b", "h\195\169llo", "\228\189\160\229\165\189", "\240\159\152\128",
+      "\194\128\223\191\224\160\128\237\159\191\238\128\128\239\191\191\240\144\128\128\244\143\191\191" }) do
+      assert.is_nil(core.utf8_error(text))
+    end
+  end)
+
+  local bad = {
+    { "a lone continuation byte", "ab\128", 3 },
+    { "an overlong form of two bytes", "\192\175", 1 },
+    { "an overlong form of three bytes", "\224\159\191", 1 },
+    { "an overlong form of four bytes", "\240\143\191\191", 1 },
+    { "a surrogate", "x\237\160\128", 2 },
+    { "what is above U+10FFFF", "\244\144\128\128", 1 },
+    { "a lead byte that is none", "\245\128\128\128", 1 },
+    { "0xFF", "ok\255", 3 },
+    { "text cut in the middle of a character", "h\195", 2 },
+    { "three bytes of four", "\240\159\152", 1 },
+    { "a lead byte followed by text", "\228\189a", 1 },
+    { "a bad byte after a character of four", "\240\159\152\128\254", 5 },
+  }
+  for _, case in ipairs(bad) do
+    it("points at " .. case[1], function()
+      assert.equal(case[3], core.utf8_error(case[2]))
+    end)
+  end
+
+  it("agrees with Lua's own decoder on every string of two bytes", function()
+    for a = 0, 255 do
+      for b = 0, 255 do
+        local text = string.char(a, b)
+        local _, at = utf8.len(text)
+        assert.equal(at, core.utf8_error(text), ("%02x %02x"):format(a, b))
+      end
+    end
+  end)
+end)
+
+it("core says its version", function()
+  assert.matches("^%d+%.%d+%.%d+$", core.version)
+end)

@@ -1,0 +1,34 @@
+/* What Lua's C API lacks in some of 5.1 to 5.5 (LuaJIT counts as 5.1), under a prefix of our own. */
+#ifndef RTC_COMPAT_H
+#define RTC_COMPAT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#if LUA_VERSION_NUM < 501 || LUA_VERSION_NUM > 505
+#error "rtc builds against the headers of Lua 5.1 to 5.5"
+#endif
+
+/* The two modules export their luaopen function and nothing else. */
+#if defined(__GNUC__)
+#define RTC_EXPORT __attribute__((visibility("default")))
+#else
+#define RTC_EXPORT
+#endif
+
+#if LUA_VERSION_NUM == 501
+#define rtc_rawlen(L, i) lua_objlen((L), (i))
+#else
+#define rtc_rawlen(L, i) lua_rawlen((L), (i))
+#endif
+
+/* Sets functions in the table on top of the stack. */
+static inline void rtc_setfuncs(lua_State *L, const luaL_Reg *functions)
+{
+    for (; functions->name != NULL; functions++) {
+        lua_pushcfunction(L, functions->func);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+#endif

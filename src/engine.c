@@ -1,0 +1,1038 @@
+#include "engine.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "rtc needs libcurl 7.87 or later"
+#endif
+
+enum {
+    EVENTS_AT_ONCE = 64,
+    /* Bytes of header lines in all, those of interim (1xx) answers too: a server can't send headers for ever. */
+    MAX_HEADERS = 65536
+};
+
+#define NEVER INFINITY
+
+typedef struct call call;
+
+typedef struct call_list {
+    call *first;
+    call *last;
+    size_t count;
+} call_list;
+
+/* An exchange with what the engine needs for it. One allocation: the header lines, the other strings and the body
+ * follow the structure. */
+struct call {
+    rtc_exchange exchange; /* first, so that an exchange handed out can be freed as the call it is */
+    call *previous;
+    call *next;
+    call_list *list; /* the one that it is in */
+    rtc_engine *engine;
+    CURL *easy; /* while on the wire */
+    double submitted;
+    double deadline;
+    double try_timeout;
+    double connect_timeout;
+    size_t max_response;
+    const char *url;
+    const char *method;
+    const char *proxy;
+    const char *body;
+    size_t body_len;
+    size_t body_read;
+    size_t header_bytes;
+    size_t headers_cap;
+    size_t body_cap;
+    int starts;     /* how often libcurl was about to send the request */
+    bool died;      /* the connection ended, and libcurl would have sent the request again */
+    bool too_large; /* the answer */
+    size_t line_count;
+    struct curl_slist lines[];
+};
+
+struct rtc_engine {
+    rtc_engine_options options; /* its strings are owned */
+    pid_t pid;
+    CURLM *multi;
+    int epoll;
+    int timer;
+    double curl_due;  /* when libcurl wants to be called though no socket is ready */
+    double queue_due; /* no call in the queue is overdue before this */
+    double armed;     /* what the timer is set to */
+    int64_t last_id;
+    call_list queue;
+    call_list active;
+    call_list done;
+    CURL **idle; /* easy handles to be used again */
+    size_t idle_count;
+    int *sockets; /* every open one, for a forked child to close */
+    size_t socket_count;
+    size_t socket_cap;
+};
+
+double rtc_engine_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* ---- lists of calls ---- */
+
+static void list_append(call_list *list, call *c)
+{
+    c->list = list;
+    c->next = NULL;
+    c->previous = list->last;
+    if (list->last != NULL) {
+        list->last->next = c;
+    } else {
+        list->first = c;
+    }
+    list->last = c;
+    list->count++;
+}
+
+static void list_remove(call *c)
+{
+    call_list *list = c->list;
+    if (c->previous != NULL) {
+        c->previous->next = c->next;
+    } else {
+        list->first = c->next;
+    }
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    } else {
+        list->last = c->previous;
+    }
+    list->count--;
+    c->list = NULL;
+}
+
+static call *list_find(const call_list *list, int64_t id)
+{
+    call *c = list->first;
+    while (c != NULL && c->exchange.id != id) {
+        c = c->next;
+    }
+    return c;
+}
+
+static void call_free(call *c)
+{
+    free(c->exchange.headers);
+    free(c->exchange.body);
+    free(c);
+}
+
+void rtc_exchange_free(rtc_exchange *exchange)
+{
+    if (exchange != NULL) {
+        call_free((call *)exchange);
+    }
+}
+
+static void list_free(call_list *list)
+{
+    while (list->first != NULL) {
+        call *c = list->first;
+        list_remove(c);
+        call_free(c);
+    }
+}
+
+/* ---- making a call ---- */
+
+/* Header lines that libcurl would add by itself and that nobody signed or asked for. Expect would cost a round trip. */
+static const char *const unwanted[] = {"Expect", "Accept", "Content-Type"};
+enum { UNWANTED_COUNT = sizeof unwanted / sizeof unwanted[0] };
+
+static bool has_header(const rtc_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (strcasecmp(request->headers[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *copy_text(char **at, const char *text)
+{
+    if (text == NULL) {
+        return NULL;
+    }
+    size_t size = strlen(text) + 1;
+    char *copy = *at;
+    memcpy(copy, text, size);
+    *at += size;
+    return copy;
+}
+
+/* One line as libcurl wants it: "Name: value", "Name;" for an empty value, "Name:" to leave the header out. */
+static void add_line(call *c, char **at, const char *name, const char *separator, const char *value)
+{
+    struct curl_slist *line = &c->lines[c->line_count];
+    line->data = *at;
+    line->next = NULL;
+    if (c->line_count > 0) {
+        c->lines[c->line_count - 1].next = line;
+    }
+    c->line_count++;
+    *at += sprintf(*at, "%s%s%s", name, separator, value) + 1;
+}
+
+static size_t storage_size(const rtc_request *r)
+{
+    size_t size = (r->header_count + UNWANTED_COUNT) * sizeof(struct curl_slist);
+    for (size_t i = 0; i < r->header_count; i++) {
+        size += strlen(r->headers[i].name) + strlen(r->headers[i].value) + 3;
+    }
+    for (size_t i = 0; i < UNWANTED_COUNT; i++) {
+        size += strlen(unwanted[i]) + 2;
+    }
+    size += strlen(r->url) + 1 + strlen(r->method) + 1;
+    size += r->proxy != NULL ? strlen(r->proxy) + 1 : 0;
+    return size + r->body_len;
+}
+
+static call *call_new(rtc_engine *e, const rtc_request *r)
+{
+    call *c = calloc(1, sizeof *c + storage_size(r));
+    if (c == NULL) {
+        return NULL;
+    }
+    c->engine = e;
+    c->submitted = rtc_engine_now();
+    c->deadline = c->submitted + r->timeout;
+    c->try_timeout = r->try_timeout;
+    c->connect_timeout = r->connect_timeout;
+    c->max_response = r->max_response;
+
+    char *at = (char *)&c->lines[r->header_count + UNWANTED_COUNT];
+    for (size_t i = 0; i < r->header_count; i++) {
+        const char *value = r->headers[i].value;
+        add_line(c, &at, r->headers[i].name, *value != 0 ? ": " : ";", value);
+    }
+    for (size_t i = 0; i < UNWANTED_COUNT; i++) {
+        if (!has_header(r, unwanted[i])) {
+            add_line(c, &at, unwanted[i], ":", "");
+        }
+    }
+    c->url = copy_text(&at, r->url);
+    c->method = copy_text(&at, r->method);
+    c->proxy = copy_text(&at, r->proxy);
+    c->body = at;
+    c->body_len = r->body_len;
+    if (r->body_len > 0) {
+        memcpy(at, r->body, r->body_len);
+    }
+    return c;
+}
+
+/* ---- what libcurl calls ---- */
+
+/* Appends to a block of bytes that grows by doubling. */
+static bool grow(char **data, size_t *len, size_t *cap, const char *more, size_t more_len)
+{
+    if (*cap - *len < more_len) {
+        size_t wanted = *cap < 512 ? 512 : *cap;
+        while (wanted - *len < more_len) {
+            wanted *= 2;
+        }
+        char *bigger = realloc(*data, wanted);
+        if (bigger == NULL) {
+            return false;
+        }
+        *data = bigger;
+        *cap = wanted;
+    }
+    memcpy(*data + *len, more, more_len);
+    *len += more_len;
+    return true;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *user)
+{
+    call *c = user;
+    rtc_exchange *x = &c->exchange;
+    size_t len = size * count;
+    if (len > c->max_response - x->body_len) {
+        c->too_large = true;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    return grow(&x->body, &x->body_len, &c->body_cap, data, len) ? len : CURL_WRITEFUNC_ERROR;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *user)
+{
+    call *c = user;
+    rtc_exchange *x = &c->exchange;
+    size_t len = size * count;
+    c->header_bytes += len;
+    if (c->header_bytes > MAX_HEADERS) {
+        c->too_large = true;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+        x->headers_len = 0; /* what came before belonged to an interim answer */
+    }
+    return grow(&x->headers, &x->headers_len, &c->headers_cap, data, len) ? len : CURL_WRITEFUNC_ERROR;
+}
+
+static size_t on_read(char *to, size_t size, size_t count, void *user)
+{
+    call *c = user;
+    size_t left = c->body_len - c->body_read;
+    size_t len = size * count < left ? size * count : left;
+    memcpy(to, c->body + c->body_read, len);
+    c->body_read += len;
+    return len;
+}
+
+/* libcurl asks to rewind when a reused connection died after part of the body was sent, in order to send the request
+ * once more. The server may have acted on the first, so it must not. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+    (void)offset;
+    (void)origin;
+    call *c = user;
+    c->died = true;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+/* Called before each sending of the request. A second one comes when a reused connection died without an answer: it
+ * may go ahead only if what was sent cannot have been a whole request. (If a part of the body was sent, on_seek has
+ * ended it already.) */
+static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+    (void)remote_ip;
+    (void)local_ip;
+    (void)remote_port;
+    (void)local_port;
+    call *c = user;
+    c->starts++;
+    if (c->starts == 1) {
+        return CURL_PREREQFUNC_OK;
+    }
+    long request_bytes = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
+    if (c->body_len == 0 && request_bytes > 0) {
+        c->died = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    c->body_read = 0;
+    return CURL_PREREQFUNC_OK;
+}
+
+static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    rtc_engine *e = user;
+    if (e->socket_count == e->socket_cap) {
+        size_t cap = e->socket_cap == 0 ? 16 : 2 * e->socket_cap;
+        int *bigger = realloc(e->sockets, cap * sizeof *bigger);
+        if (bigger == NULL) {
+            return CURL_SOCKET_BAD;
+        }
+        e->sockets = bigger;
+        e->socket_cap = cap;
+    }
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0) {
+        return CURL_SOCKET_BAD;
+    }
+    e->sockets[e->socket_count++] = fd;
+    return fd;
+}
+
+static int on_close(void *user, curl_socket_t fd)
+{
+    rtc_engine *e = user;
+    for (size_t i = 0; i < e->socket_count; i++) {
+        if (e->sockets[i] == fd) {
+            e->sockets[i] = e->sockets[--e->socket_count];
+            break;
+        }
+    }
+    return close(fd);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *known)
+{
+    (void)easy;
+    rtc_engine *e = user;
+    struct epoll_event event = {.data.fd = fd};
+    if (what == CURL_POLL_REMOVE) {
+        /* It fails when the socket was closed first, which removed it. */
+        epoll_ctl(e->epoll, EPOLL_CTL_DEL, fd, &event);
+        return 0;
+    }
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    if (known != NULL && epoll_ctl(e->epoll, EPOLL_CTL_MOD, fd, &event) == 0) {
+        return 0;
+    }
+    if (epoll_ctl(e->epoll, EPOLL_CTL_ADD, fd, &event) != 0 &&
+        (errno != EEXIST || epoll_ctl(e->epoll, EPOLL_CTL_MOD, fd, &event) != 0)) {
+        return -1;
+    }
+    return curl_multi_assign(e->multi, fd, e) == CURLM_OK ? 0 : -1;
+}
+
+static int on_timer(CURLM *multi, long milliseconds, void *user)
+{
+    (void)multi;
+    rtc_engine *e = user;
+    e->curl_due = milliseconds < 0 ? NEVER : rtc_engine_now() + (double)milliseconds / 1e3;
+    return 0;
+}
+
+/* ---- the timer ---- */
+
+static bool can_start(const rtc_engine *e)
+{
+    return e->queue.count > 0 && e->active.count < e->options.connections;
+}
+
+/* When the next step is due though no socket is ready; 0: now. */
+static double due(const rtc_engine *e)
+{
+    if (can_start(e)) {
+        return 0;
+    }
+    double queue_due = e->queue.count > 0 ? e->queue_due : NEVER;
+    return e->curl_due < queue_due ? e->curl_due : queue_due;
+}
+
+/* Puts into the epoll set that a step is due at some time, so that one descriptor tells all. */
+static void arm_timer(rtc_engine *e)
+{
+    double when = due(e);
+    if (when == e->armed) {
+        return;
+    }
+    struct itimerspec spec = {0};
+    if (when < NEVER) {
+        double whole = floor(when);
+        spec.it_value.tv_sec = (time_t)whole;
+        spec.it_value.tv_nsec = (long)((when - whole) * 1e9);
+        if (spec.it_value.tv_sec == 0 && spec.it_value.tv_nsec == 0) {
+            spec.it_value.tv_nsec = 1; /* 0 would mean: off */
+        }
+    }
+    e->armed = timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &spec, NULL) == 0 ? when : NAN;
+}
+
+/* ---- an easy handle and its options ---- */
+
+typedef struct setting {
+    CURL *easy;
+    CURLcode result; /* of the first option that failed */
+} setting;
+
+#define SET(s, option, value)                                                                                          \
+    do {                                                                                                               \
+        if ((s)->result == CURLE_OK) {                                                                                 \
+            (s)->result = curl_easy_setopt((s)->easy, (option), (value));                                              \
+        }                                                                                                              \
+    } while (0)
+
+static void set_trust(setting *s, const rtc_engine_options *options)
+{
+    if (options->ca_file != NULL || options->ca_path != NULL) {
+        SET(s, CURLOPT_CAINFO, options->ca_file);
+        SET(s, CURLOPT_CAPATH, options->ca_path);
+    } else if (curl_version_info(CURLVERSION_NOW)->cainfo != NULL) {
+        /* With a folder set too, as many builds have it, libcurl parses the whole file for each connection. */
+        SET(s, CURLOPT_CAPATH, (char *)NULL);
+    }
+}
+
+/* What never changes from one exchange to the next. */
+static CURL *easy_new(rtc_engine *e)
+{
+    setting s = {curl_easy_init(), CURLE_OK};
+    if (s.easy == NULL) {
+        return NULL;
+    }
+    SET(&s, CURLOPT_NOSIGNAL, 1L);
+    SET(&s, CURLOPT_QUICK_EXIT, 1L); /* never wait for a slow name lookup */
+    SET(&s, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(&s, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(&s, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    SET(&s, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* HTTP/2 costs the client a third more CPU */
+    SET(&s, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(&s, CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(&s, CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(&s, CURLOPT_MAXAGE_CONN, e->options.idle_timeout);
+    SET(&s, CURLOPT_MAXLIFETIME_CONN, e->options.max_age);
+    SET(&s, CURLOPT_WRITEFUNCTION, on_body);
+    SET(&s, CURLOPT_HEADERFUNCTION, on_header);
+    SET(&s, CURLOPT_READFUNCTION, on_read);
+    SET(&s, CURLOPT_SEEKFUNCTION, on_seek);
+    SET(&s, CURLOPT_PREREQFUNCTION, on_start);
+    SET(&s, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    SET(&s, CURLOPT_OPENSOCKETDATA, e);
+    SET(&s, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    SET(&s, CURLOPT_CLOSESOCKETDATA, e);
+    set_trust(&s, &e->options);
+    if (s.result != CURLE_OK) {
+        curl_easy_cleanup(s.easy);
+        return NULL;
+    }
+    return s.easy;
+}
+
+/* libcurl takes 0 for "no limit". */
+static long to_milliseconds(double seconds)
+{
+    return seconds < 0.001 ? 1L : seconds > 2e6 ? 2000000000L : (long)(seconds * 1e3);
+}
+
+static void set_method(setting *s, const call *c)
+{
+    bool post = strcmp(c->method, "POST") == 0;
+    bool head = strcmp(c->method, "HEAD") == 0;
+    SET(s, CURLOPT_HTTPGET, 1L); /* undoes what the handle's last request set */
+    if (head) {
+        SET(s, CURLOPT_NOBODY, 1L);
+    } else if (post || c->body_len > 0) {
+        SET(s, CURLOPT_POST, 1L);
+        SET(s, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
+    }
+    SET(s, CURLOPT_CUSTOMREQUEST, post || head || strcmp(c->method, "GET") == 0 ? NULL : c->method);
+}
+
+static CURLcode set_request(CURL *easy, call *c)
+{
+    double left = c->deadline - rtc_engine_now();
+    setting s = {easy, CURLE_OK};
+    SET(&s, CURLOPT_URL, c->url);
+    set_method(&s, c);
+    SET(&s, CURLOPT_HTTPHEADER, &c->lines[0]);
+    SET(&s, CURLOPT_PROXY, c->proxy);
+    SET(&s, CURLOPT_TIMEOUT_MS, to_milliseconds(left < c->try_timeout ? left : c->try_timeout));
+    SET(&s, CURLOPT_CONNECTTIMEOUT_MS, to_milliseconds(c->connect_timeout));
+    SET(&s, CURLOPT_ERRORBUFFER, c->exchange.message);
+    SET(&s, CURLOPT_WRITEDATA, c);
+    SET(&s, CURLOPT_HEADERDATA, c);
+    SET(&s, CURLOPT_READDATA, c);
+    SET(&s, CURLOPT_SEEKDATA, c);
+    SET(&s, CURLOPT_PREREQDATA, c);
+    SET(&s, CURLOPT_PRIVATE, c);
+    return s.result;
+}
+
+static CURL *take_easy(rtc_engine *e)
+{
+    return e->idle_count > 0 ? e->idle[--e->idle_count] : easy_new(e);
+}
+
+/* Back to the spare ones, with no pointer left to the call that it served. */
+static void return_easy(rtc_engine *e, CURL *easy)
+{
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+    e->idle[e->idle_count++] = easy; /* there is room for all that can be active */
+}
+
+/* ---- the end of a call ---- */
+
+static rtc_failure failure_of(const call *c, CURLcode code)
+{
+    if (c->too_large) {
+        return RTC_ANSWER_TOO_LARGE;
+    }
+    if (c->died) {
+        return RTC_CONNECTION_CLOSED;
+    }
+    long connect_status = 0;
+    switch (code) {
+    case CURLE_OK:
+        return RTC_ANSWERED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return RTC_TIMEOUT;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return RTC_DNS_FAILED;
+    case CURLE_COULDNT_CONNECT:
+        return RTC_CONNECT_FAILED;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_PROXY:
+        return RTC_PROXY_FAILED;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_CLIENTCERT:
+        return RTC_TLS_FAILED;
+    case CURLE_SEND_ERROR:
+    case CURLE_SEND_FAIL_REWIND:
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_PARTIAL_FILE:
+        curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+        if (c->starts == 0 && connect_status != 0) {
+            return RTC_PROXY_FAILED; /* it answered CONNECT with a refusal */
+        }
+        return code == CURLE_SEND_ERROR ? RTC_SEND_FAILED : RTC_CONNECTION_CLOSED;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* what libcurl calls an answer without a status line */
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return c->starts > 0 ? RTC_BAD_ANSWER : RTC_ENGINE_FAILED;
+    default:
+        return RTC_ENGINE_FAILED;
+    }
+}
+
+static void describe(call *c, CURLcode code)
+{
+    char *message = c->exchange.message;
+    size_t room = sizeof c->exchange.message;
+    if (c->died) {
+        snprintf(message, room, "the connection was closed before an answer came");
+    } else if (c->too_large && c->header_bytes > MAX_HEADERS) {
+        snprintf(message, room, "the answer's headers are longer than %d bytes", (int)MAX_HEADERS);
+    } else if (c->too_large) {
+        snprintf(message, room, "the answer is longer than %zu bytes (max_response)", c->max_response);
+    } else if (message[0] == 0) {
+        snprintf(message, room, "%s", curl_easy_strerror(code));
+    }
+}
+
+/* The kernel has taken the request's last byte. libcurl counts a body's bytes when the socket (below TLS) has taken
+ * them. Without a body there is only the count of header bytes: any counts as all. */
+static bool was_sent(const call *c)
+{
+    curl_off_t body_bytes = 0;
+    long request_bytes = 0;
+    if (c->starts == 0 || curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
+        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &request_bytes) != CURLE_OK) {
+        return c->starts > 0;
+    }
+    return c->body_len > 0 ? (size_t)body_bytes >= c->body_len : request_bytes > 0;
+}
+
+static void close_call(call *c, rtc_failure failure)
+{
+    c->exchange.failure = failure;
+    c->exchange.elapsed = rtc_engine_now() - c->submitted;
+    list_remove(c);
+}
+
+static void leave_wire(call *c)
+{
+    rtc_engine *e = c->engine;
+    long connects = 0;
+    c->exchange.sent = was_sent(c);
+    c->exchange.reused =
+        c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
+    curl_multi_remove_handle(e->multi, c->easy);
+    return_easy(e, c->easy);
+    c->easy = NULL;
+}
+
+static void finish(call *c, CURLcode code)
+{
+    rtc_failure failure = failure_of(c, code);
+    if (failure == RTC_ANSWERED) {
+        long status = 0;
+        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+        c->exchange.status = (int)status;
+    } else {
+        describe(c, code);
+    }
+    leave_wire(c);
+    close_call(c, failure);
+    list_append(&c->engine->done, c);
+}
+
+static void collect(rtc_engine *e)
+{
+    CURLMsg *message;
+    int left = 0;
+    while ((message = curl_multi_info_read(e->multi, &left)) != NULL) {
+        if (message->msg == CURLMSG_DONE) {
+            char *user = NULL;
+            CURLcode code = message->data.result;
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &user);
+            finish((call *)(void *)user, code);
+        }
+    }
+}
+
+/* ---- working ---- */
+
+static void act(rtc_engine *e, curl_socket_t fd, int events)
+{
+    int running = 0;
+    curl_multi_socket_action(e->multi, fd, events, &running);
+}
+
+static void run_timers(rtc_engine *e)
+{
+    e->curl_due = NEVER; /* on_timer sets it again if there is more */
+    act(e, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void fail_in_queue(call *c, rtc_failure failure, const char *message)
+{
+    snprintf(c->exchange.message, sizeof c->exchange.message, "%s", message);
+    close_call(c, failure);
+    list_append(&c->engine->done, c);
+}
+
+static void expire_queue(rtc_engine *e, double now)
+{
+    if (e->queue.count == 0 || now < e->queue_due) {
+        return;
+    }
+    double earliest = NEVER;
+    call *next;
+    for (call *c = e->queue.first; c != NULL; c = next) {
+        next = c->next;
+        if (c->deadline <= now) {
+            fail_in_queue(c, RTC_TIMEOUT, "timed out while waiting for a free connection");
+        } else if (c->deadline < earliest) {
+            earliest = c->deadline;
+        }
+    }
+    e->queue_due = earliest;
+}
+
+static void start(rtc_engine *e, call *c)
+{
+    CURL *easy = take_easy(e);
+    if (easy == NULL) {
+        fail_in_queue(c, RTC_ENGINE_FAILED, "libcurl has no memory for another request");
+        return;
+    }
+    CURLcode set = set_request(easy, c);
+    c->easy = easy;
+    if (set != CURLE_OK || curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
+        c->easy = NULL;
+        return_easy(e, easy);
+        fail_in_queue(c, RTC_ENGINE_FAILED, "libcurl did not take the request");
+        return;
+    }
+    list_remove(c);
+    list_append(&e->active, c);
+}
+
+/* One at a time, so that the budget can end it between two: opening a connection is the dearest thing here. */
+static void start_queued(rtc_engine *e, double until)
+{
+    while (can_start(e)) {
+        start(e, e->queue.first);
+        run_timers(e);
+        if (rtc_engine_now() >= until) {
+            break;
+        }
+    }
+}
+
+static void handle_event(rtc_engine *e, const struct epoll_event *event)
+{
+    if (event->data.fd == e->timer) {
+        uint64_t expirations;
+        if (read(e->timer, &expirations, sizeof expirations) == (ssize_t)sizeof expirations) {
+            e->armed = NEVER;
+        }
+        return;
+    }
+    int events = (event->events & EPOLLIN ? CURL_CSELECT_IN : 0) | (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                 (event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+    act(e, event->data.fd, events);
+}
+
+/* Handles what is ready now. What the budget does not allow stays ready, and comes first next time. */
+static void handle_ready(rtc_engine *e, double until)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int count = epoll_wait(e->epoll, events, EVENTS_AT_ONCE, 0);
+    for (int i = 0; i < count; i++) {
+        handle_event(e, &events[i]);
+        if (rtc_engine_now() >= until) {
+            return;
+        }
+    }
+}
+
+/* ---- fork ---- */
+
+static bool open_descriptors(rtc_engine *e)
+{
+    e->epoll = epoll_create1(EPOLL_CLOEXEC);
+    e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (e->epoll < 0 || e->timer < 0) {
+        return false;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = e->timer};
+    return epoll_ctl(e->epoll, EPOLL_CTL_ADD, e->timer, &event) == 0;
+}
+
+static bool open_multi(rtc_engine *e)
+{
+    e->multi = curl_multi_init();
+    return e->multi != NULL && curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->options.connections) == CURLM_OK &&
+           curl_multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)e->options.connections) == CURLM_OK;
+}
+
+static bool open_engine(rtc_engine *e)
+{
+    e->pid = getpid();
+    e->curl_due = NEVER;
+    e->queue_due = NEVER;
+    e->armed = NEVER;
+    return open_descriptors(e) && open_multi(e);
+}
+
+static void close_descriptors(rtc_engine *e)
+{
+    if (e->epoll >= 0) {
+        close(e->epoll);
+    }
+    if (e->timer >= 0) {
+        close(e->timer);
+    }
+    e->epoll = -1;
+    e->timer = -1;
+}
+
+/* In a forked child: lets go of all that belongs to the parent. Nothing of libcurl's may be cleaned up, since that
+ * would say goodbye on the parent's TLS connections and take sockets out of the parent's epoll set; so its memory is
+ * given up. Closing the descriptors writes nothing. */
+static void abandon(rtc_engine *e)
+{
+    for (size_t i = 0; i < e->socket_count; i++) {
+        close(e->sockets[i]);
+    }
+    e->socket_count = 0;
+    close_descriptors(e);
+    e->multi = NULL;
+    e->idle_count = 0;
+    list_free(&e->queue);
+    list_free(&e->active);
+    list_free(&e->done);
+}
+
+/* To be called first by every function. False: the engine could not be made anew in this child. */
+static bool own_process(rtc_engine *e)
+{
+    if (e->pid != getpid()) {
+        abandon(e);
+        if (!open_engine(e)) {
+            e->pid = 0;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- life ---- */
+
+static void free_options(rtc_engine *e)
+{
+    free((char *)e->options.ca_file);
+    free((char *)e->options.ca_path);
+}
+
+static void close_engine(rtc_engine *e)
+{
+    while (e->active.first != NULL) {
+        call *c = e->active.first;
+        leave_wire(c);
+        list_remove(c);
+        call_free(c);
+    }
+    list_free(&e->queue);
+    list_free(&e->done);
+    for (size_t i = 0; i < e->idle_count; i++) {
+        curl_easy_cleanup(e->idle[i]);
+    }
+    if (e->multi != NULL) {
+        curl_multi_cleanup(e->multi);
+    }
+    close_descriptors(e);
+}
+
+void rtc_engine_free(rtc_engine *e)
+{
+    if (e == NULL) {
+        return;
+    }
+    if (e->pid == getpid()) {
+        close_engine(e);
+    } else {
+        abandon(e);
+    }
+    free(e->idle);
+    free(e->sockets);
+    free_options(e);
+    free(e);
+}
+
+static bool copy_option(const char **to, const char *from)
+{
+    *to = from != NULL ? strdup(from) : NULL;
+    return from == NULL || *to != NULL;
+}
+
+rtc_engine *rtc_engine_new(const rtc_engine_options *options, const char **why)
+{
+    if (curl_version_info(CURLVERSION_NOW)->version_num < 0x075700) {
+        *why = "the libcurl that was loaded is older than 7.87";
+        return NULL;
+    }
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        *why = "libcurl could not be initialised";
+        return NULL;
+    }
+    rtc_engine *e = calloc(1, sizeof *e);
+    if (e == NULL) {
+        *why = "not enough memory";
+        return NULL;
+    }
+    e->options = *options;
+    e->epoll = -1;
+    e->timer = -1;
+    bool copied = copy_option(&e->options.ca_file, options->ca_file);
+    copied = copy_option(&e->options.ca_path, options->ca_path) && copied;
+    e->idle = calloc(options->connections, sizeof *e->idle);
+    if (!copied || e->idle == NULL || !open_engine(e)) {
+        *why = "not enough memory or file descriptors";
+        e->pid = getpid();
+        rtc_engine_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+/* ---- the rest of the interface ---- */
+
+int64_t rtc_engine_submit(rtc_engine *e, const rtc_request *request)
+{
+    call *c = own_process(e) ? call_new(e, request) : NULL;
+    if (c == NULL) {
+        return 0;
+    }
+    c->exchange.id = ++e->last_id;
+    list_append(&e->queue, c);
+    if (c->deadline < e->queue_due) {
+        e->queue_due = c->deadline;
+    }
+    arm_timer(e);
+    return c->exchange.id;
+}
+
+bool rtc_engine_wait(rtc_engine *e, double seconds)
+{
+    if (!own_process(e)) {
+        return false;
+    }
+    if (e->done.count > 0 || can_start(e)) {
+        return true;
+    }
+    struct epoll_event event;
+    int milliseconds = seconds < 0 ? -1 : seconds > 2e6 ? 2000000000 : (int)ceil(seconds * 1e3);
+    return epoll_wait(e->epoll, &event, 1, milliseconds) > 0;
+}
+
+size_t rtc_engine_step(rtc_engine *e, double budget)
+{
+    if (!own_process(e)) {
+        return 0;
+    }
+    double now = rtc_engine_now();
+    double until = budget < 0 ? NEVER : now + budget;
+    expire_queue(e, now);
+    handle_ready(e, until);
+    if (rtc_engine_now() >= e->curl_due) {
+        run_timers(e);
+    }
+    collect(e);
+    start_queued(e, until);
+    collect(e);
+    arm_timer(e);
+    return e->done.count;
+}
+
+rtc_exchange *rtc_engine_next(rtc_engine *e)
+{
+    if (!own_process(e) || e->done.first == NULL) {
+        return NULL;
+    }
+    call *c = e->done.first;
+    list_remove(c);
+    return &c->exchange;
+}
+
+rtc_exchange *rtc_engine_cancel(rtc_engine *e, int64_t id)
+{
+    if (!own_process(e)) {
+        return NULL;
+    }
+    call *c = list_find(&e->done, id);
+    if (c != NULL) {
+        list_remove(c);
+        return &c->exchange;
+    }
+    c = list_find(&e->active, id);
+    if (c != NULL) {
+        leave_wire(c);
+    } else {
+        c = list_find(&e->queue, id);
+    }
+    if (c == NULL) {
+        return NULL;
+    }
+    snprintf(c->exchange.message, sizeof c->exchange.message, "cancelled");
+    close_call(c, RTC_CANCELLED);
+    arm_timer(e);
+    return &c->exchange;
+}
+
+size_t rtc_engine_pending(rtc_engine *e)
+{
+    return own_process(e) ? e->queue.count + e->active.count + e->done.count : 0;
+}
+
+int rtc_engine_fd(rtc_engine *e)
+{
+    return own_process(e) ? e->epoll : -1;
+}
+
+double rtc_engine_timeout(rtc_engine *e)
+{
+    if (!own_process(e)) {
+        return -1;
+    }
+    double when = e->done.count > 0 ? 0 : due(e);
+    if (when == NEVER) {
+        return -1;
+    }
+    double left = when - rtc_engine_now();
+    return left > 0 ? left : 0;
+}

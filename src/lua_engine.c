@@ -1,0 +1,591 @@
+/* rtc.engine: the engine as a userdata. Every method is check, call, push; no Lua function is called from C. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compat.h"
+#include "engine.h"
+#include "lua_error.h"
+
+#define ENGINE_METATABLE "rtc.engine"
+
+enum { MAX_REQUEST_HEADERS = 64 };
+
+typedef struct engine_box {
+    rtc_engine *engine;  /* NULL: closed */
+    rtc_exchange *taken; /* being turned into a table; freed later if Lua runs out of memory meanwhile */
+} engine_box;
+
+static engine_box *check_box(lua_State *L)
+{
+    return luaL_checkudata(L, 1, ENGINE_METATABLE);
+}
+
+static rtc_engine *check_engine(lua_State *L)
+{
+    engine_box *box = check_box(L);
+    if (box->engine == NULL) {
+        luaL_error(L, "rtc.engine: it is closed");
+    }
+    return box->engine;
+}
+
+/* ---- reading a request ---- */
+
+typedef struct reader {
+    lua_State *L;
+    rtc_request request;
+    rtc_header headers[MAX_REQUEST_HEADERS];
+    char problem[200]; /* empty: none */
+    const char *field; /* the one at fault */
+} reader;
+
+static void object(reader *r, const char *field, const char *problem)
+{
+    if (r->problem[0] == 0) {
+        r->field = field;
+        snprintf(r->problem, sizeof r->problem, "%s %s", field, problem);
+    }
+}
+
+/* The string on top of the stack, if libcurl can take it: no control characters, so that none can end a line, and
+ * no NUL, which would end it early. */
+static const char *line_text(lua_State *L)
+{
+    size_t len = 0;
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        return NULL;
+    }
+    const char *text = lua_tolstring(L, -1, &len);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return NULL;
+        }
+    }
+    return text;
+}
+
+/* The value stays in the request's table, which is on the stack, so the pointer stays good. */
+static const char *read_text(reader *r, const char *field, const char *fallback)
+{
+    lua_State *L = r->L;
+    lua_pushstring(L, field);
+    lua_rawget(L, 2);
+    const char *text = fallback;
+    if (!lua_isnil(L, -1)) {
+        text = line_text(L);
+        if (text == NULL) {
+            object(r, field, "must be a string without control characters");
+            text = "";
+        }
+    }
+    lua_pop(L, 1);
+    return text;
+}
+
+static double read_number(reader *r, const char *field, double fallback, double least)
+{
+    lua_State *L = r->L;
+    lua_pushstring(L, field);
+    lua_rawget(L, 2);
+    double number = fallback;
+    if (!lua_isnil(L, -1)) {
+        number = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+        if (!(number >= least && number <= 1e9)) {
+            char problem[80];
+            snprintf(problem, sizeof problem, "must be a number from %g to 1e9", least);
+            object(r, field, problem);
+            number = fallback;
+        }
+    }
+    lua_pop(L, 1);
+    return number;
+}
+
+static void read_body(reader *r)
+{
+    lua_State *L = r->L;
+    lua_pushliteral(L, "body");
+    lua_rawget(L, 2);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        r->request.body = lua_tolstring(L, -1, &r->request.body_len);
+    } else if (!lua_isnil(L, -1)) {
+        object(r, "body", "must be a string");
+    }
+    lua_pop(L, 1);
+}
+
+static bool is_header_name(const char *name)
+{
+    return name != NULL && name[0] != 0 && name[strcspn(name, " \t:;,/\\\"()<>@?={}[]")] == 0;
+}
+
+static void read_header(reader *r, rtc_header *header)
+{
+    lua_State *L = r->L;
+    if (!lua_istable(L, -1)) {
+        object(r, "headers", "must be a list of { name, value } pairs");
+        return;
+    }
+    lua_rawgeti(L, -1, 1);
+    header->name = line_text(L);
+    lua_pop(L, 1);
+    lua_rawgeti(L, -1, 2);
+    header->value = line_text(L);
+    lua_pop(L, 1);
+    if (!is_header_name(header->name) || header->value == NULL) {
+        object(r, "headers",
+               "must be a list of { name, value } pairs of strings: an HTTP header name, and a value without control "
+               "characters");
+    }
+}
+
+static void read_headers(reader *r)
+{
+    lua_State *L = r->L;
+    lua_pushliteral(L, "headers");
+    lua_rawget(L, 2);
+    if (lua_istable(L, -1)) {
+        size_t count = rtc_rawlen(L, -1);
+        if (count > MAX_REQUEST_HEADERS) {
+            object(r, "headers", "has more entries than the 64 that are taken");
+            count = 0;
+        }
+        for (size_t i = 0; i < count && r->problem[0] == 0; i++) {
+            lua_rawgeti(L, -1, (int)i + 1);
+            read_header(r, &r->headers[i]);
+            lua_pop(L, 1);
+        }
+        r->request.headers = r->headers;
+        r->request.header_count = count;
+    } else if (!lua_isnil(L, -1)) {
+        object(r, "headers", "must be a list of { name, value } pairs");
+    }
+    lua_pop(L, 1);
+}
+
+static bool is_http_url(const char *url)
+{
+    return strchr(url, ' ') == NULL &&
+           ((strncmp(url, "http://", 7) == 0 && url[7] != 0) || (strncmp(url, "https://", 8) == 0 && url[8] != 0));
+}
+
+static bool is_method(const char *method)
+{
+    return method[0] != 0 && method[strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == 0;
+}
+
+/* Reads the table at stack index 2. */
+static void read_request(reader *r)
+{
+    rtc_request *request = &r->request;
+    *request = (rtc_request){0};
+    r->problem[0] = 0;
+    request->url = read_text(r, "url", "");
+    if (!is_http_url(request->url)) {
+        object(r, "url", "must be an http:// or https:// URL, percent-encoded where need be");
+    }
+    request->method = read_text(r, "method", "POST");
+    if (!is_method(request->method)) {
+        object(r, "method", "must be an HTTP method in upper case, such as \"POST\"");
+    }
+    request->proxy = read_text(r, "proxy", NULL);
+    request->timeout = read_number(r, "timeout", 10, 0.001);
+    request->try_timeout = read_number(r, "try_timeout", 5, 0.001);
+    request->connect_timeout = read_number(r, "connect_timeout", 3, 0.001);
+    request->max_response = (size_t)read_number(r, "max_response", 1048576, 0);
+    read_body(r);
+    read_headers(r);
+}
+
+/* engine:submit(request) -> id | nil, err */
+static int submit(lua_State *L)
+{
+    rtc_engine *engine = check_engine(L);
+    reader r;
+    if (!lua_istable(L, 2)) {
+        return rtc_argument_error(L, "request", "request must be a table");
+    }
+    r.L = L;
+    read_request(&r);
+    if (r.problem[0] != 0) {
+        return rtc_argument_error(L, r.field, r.problem);
+    }
+    int64_t id = rtc_engine_submit(engine, &r.request);
+    if (id == 0) {
+        return luaL_error(L, "rtc.engine: not enough memory or file descriptors for a request");
+    }
+    lua_pushinteger(L, (lua_Integer)id);
+    return 1;
+}
+
+/* ---- an exchange as a table ---- */
+
+typedef struct failure_name {
+    const char *kind;
+    const char *code;
+} failure_name;
+
+static failure_name name_of(rtc_failure failure)
+{
+    static const failure_name names[] = {
+        [RTC_ANSWERED] = {NULL, NULL},
+        [RTC_DNS_FAILED] = {"network", "DNSFailed"},
+        [RTC_CONNECT_FAILED] = {"network", "ConnectFailed"},
+        [RTC_TLS_FAILED] = {"network", "TLSFailed"},
+        [RTC_PROXY_FAILED] = {"network", "ProxyFailed"},
+        [RTC_SEND_FAILED] = {"network", "SendFailed"},
+        [RTC_CONNECTION_CLOSED] = {"network", "ConnectionClosed"},
+        [RTC_ENGINE_FAILED] = {"network", "EngineFailed"},
+        [RTC_TIMEOUT] = {"timeout", "Timeout"},
+        [RTC_CANCELLED] = {"cancelled", "Cancelled"},
+        [RTC_ANSWER_TOO_LARGE] = {"response", "AnswerTooLarge"},
+        [RTC_BAD_ANSWER] = {"response", "BadAnswer"},
+    };
+    return names[failure];
+}
+
+static void push_lower(lua_State *L, const char *text, size_t len)
+{
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        luaL_addchar(&b, c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c);
+    }
+    luaL_pushresult(&b);
+}
+
+/* Adds one "Name: value" line to the table on top of the stack. Values of a repeated name are joined, RFC 9110
+ * section 5.3. */
+static void add_header(lua_State *L, const char *line, size_t len)
+{
+    const char *colon = memchr(line, ':', len);
+    if (colon == NULL) {
+        return;
+    }
+    const char *value = colon + 1;
+    const char *end = line + len;
+    while (value < end && (*value == ' ' || *value == '\t')) {
+        value++;
+    }
+    while (end > value && (end[-1] == ' ' || end[-1] == '\t')) {
+        end--;
+    }
+    push_lower(L, line, (size_t)(colon - line));
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushlstring(L, value, (size_t)(end - value));
+    } else {
+        lua_pushliteral(L, ", ");
+        lua_pushlstring(L, value, (size_t)(end - value));
+        lua_concat(L, 3);
+    }
+    lua_rawset(L, -3);
+}
+
+static void push_headers(lua_State *L, const rtc_exchange *x)
+{
+    const char *at = x->headers;
+    const char *end = x->headers + x->headers_len;
+    bool status_line = true;
+    lua_createtable(L, 0, 8);
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *stop = newline != NULL ? newline : end;
+        size_t len = (size_t)(stop - at);
+        if (len > 0 && at[len - 1] == '\r') {
+            len--;
+        }
+        if (!status_line) {
+            add_header(L, at, len);
+        }
+        status_line = false;
+        at = newline != NULL ? newline + 1 : end;
+    }
+}
+
+static void set_text(lua_State *L, const char *key, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, key);
+}
+
+static void set_number(lua_State *L, const char *key, double number)
+{
+    lua_pushnumber(L, number);
+    lua_setfield(L, -2, key);
+}
+
+static void set_flag(lua_State *L, const char *key, bool flag)
+{
+    lua_pushboolean(L, flag);
+    lua_setfield(L, -2, key);
+}
+
+static void push_exchange(lua_State *L, const rtc_exchange *x)
+{
+    lua_createtable(L, 0, 8);
+    lua_pushinteger(L, (lua_Integer)x->id);
+    lua_setfield(L, -2, "id");
+    set_flag(L, "sent", x->sent);
+    set_flag(L, "reused", x->reused);
+    set_number(L, "elapsed", x->elapsed);
+    if (x->failure != RTC_ANSWERED) {
+        failure_name name = name_of(x->failure);
+        set_text(L, "kind", name.kind);
+        set_text(L, "code", name.code);
+        set_text(L, "message", x->message);
+        return;
+    }
+    lua_pushinteger(L, x->status);
+    lua_setfield(L, -2, "status");
+    push_headers(L, x);
+    lua_setfield(L, -2, "headers");
+    lua_pushlstring(L, x->body_len > 0 ? x->body : "", x->body_len);
+    lua_setfield(L, -2, "body");
+}
+
+/* Pushes an exchange that the engine gave away, and frees it. */
+static int give(lua_State *L, engine_box *box, rtc_exchange *x)
+{
+    if (x == NULL) {
+        lua_pushnil(L);
+        return 1;
+    }
+    rtc_exchange_free(box->taken);
+    box->taken = x;
+    push_exchange(L, x);
+    rtc_exchange_free(box->taken);
+    box->taken = NULL;
+    return 1;
+}
+
+/* engine:next() -> exchange | nil */
+static int next_exchange(lua_State *L)
+{
+    rtc_engine *engine = check_engine(L);
+    return give(L, check_box(L), rtc_engine_next(engine));
+}
+
+/* engine:cancel(id) -> exchange | nil */
+static int cancel(lua_State *L)
+{
+    rtc_engine *engine = check_engine(L);
+    lua_Number id = luaL_checknumber(L, 2);
+    if (!(id >= 1 && id < 9007199254740992.0)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return give(L, check_box(L), rtc_engine_cancel(engine, (int64_t)id));
+}
+
+/* ---- driving ---- */
+
+static double opt_seconds(lua_State *L, int index)
+{
+    if (lua_isnoneornil(L, index)) {
+        return -1;
+    }
+    lua_Number seconds = luaL_checknumber(L, index);
+    return seconds > 0 ? seconds : 0;
+}
+
+/* engine:wait(seconds or nil) -> boolean */
+static int wait_for_work(lua_State *L)
+{
+    lua_pushboolean(L, rtc_engine_wait(check_engine(L), opt_seconds(L, 2)));
+    return 1;
+}
+
+/* engine:step(budget or nil) -> number of exchanges to take */
+static int step(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rtc_engine_step(check_engine(L), opt_seconds(L, 2)));
+    return 1;
+}
+
+/* engine:pending() -> number */
+static int pending(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rtc_engine_pending(check_engine(L)));
+    return 1;
+}
+
+/* engine:pollfd() -> file descriptor */
+static int pollfd(lua_State *L)
+{
+    lua_pushinteger(L, rtc_engine_fd(check_engine(L)));
+    return 1;
+}
+
+/* engine:events() -> "r" */
+static int events(lua_State *L)
+{
+    check_engine(L);
+    lua_pushliteral(L, "r");
+    return 1;
+}
+
+/* engine:timeout() -> seconds | nil */
+static int timeout(lua_State *L)
+{
+    double seconds = rtc_engine_timeout(check_engine(L));
+    if (seconds < 0) {
+        lua_pushnil(L);
+    } else {
+        lua_pushnumber(L, seconds);
+    }
+    return 1;
+}
+
+/* engine:close(): may be called twice, and is what __gc does */
+static int close_engine(lua_State *L)
+{
+    engine_box *box = check_box(L);
+    rtc_exchange_free(box->taken);
+    box->taken = NULL;
+    rtc_engine_free(box->engine);
+    box->engine = NULL;
+    return 0;
+}
+
+static int engine_tostring(lua_State *L)
+{
+    const engine_box *box = check_box(L);
+    lua_pushfstring(L, "rtc.engine: %p%s", (const void *)box, box->engine == NULL ? " (closed)" : "");
+    return 1;
+}
+
+/* ---- making one ---- */
+
+static lua_Number option_number(lua_State *L, const char *name, lua_Number fallback, lua_Number least, lua_Number most)
+{
+    lua_getfield(L, 1, name);
+    lua_Number number = lua_isnil(L, -1) ? fallback : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    if (!(number >= least && number <= most)) {
+        luaL_error(L, "%s must be a number from %d to %d", name, (int)least, (int)most);
+    }
+    return number;
+}
+
+/* The option stays on the stack, so that its text stays good. */
+static const char *option_path(lua_State *L, const char *name)
+{
+    lua_getfield(L, 1, name);
+    if (lua_isnil(L, -1)) {
+        return NULL;
+    }
+    size_t len = 0;
+    const char *path = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    if (path == NULL || len == 0 || strlen(path) != len) {
+        luaL_error(L, "%s must be the path of a file or folder", name);
+    }
+    return path;
+}
+
+static void check_option_names(lua_State *L)
+{
+    static const char *const known[] = {"connections", "idle_timeout", "max_age", "ca_file", "ca_path"};
+    lua_pushnil(L);
+    while (lua_next(L, 1) != 0) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        bool found = false;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+            found = found || strcmp(name, known[i]) == 0;
+        }
+        if (!found) {
+            luaL_error(L, "unknown option '%s'; known are connections, idle_timeout, max_age, ca_file and ca_path",
+                       name);
+        }
+        lua_pop(L, 1);
+    }
+}
+
+/* libcurl's sockets can't join nginx's event loop, so any wait here would stop every other request of the worker. */
+static void refuse_nginx(lua_State *L)
+{
+    lua_getglobal(L, "ngx");
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "get_phase");
+        if (lua_isfunction(L, -1)) {
+            luaL_error(
+                L,
+                "rtc.engine does not run inside nginx: it would block the worker and every request in it. "
+                "Sign with rtc.signer (rtc.core) and send the request with a cosocket or a subrequest, or send from a "
+                "process beside nginx");
+        }
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* engine.new(options or nil) -> engine */
+static int new_engine(lua_State *L)
+{
+    refuse_nginx(L);
+    lua_settop(L, 1);
+    if (lua_isnil(L, 1)) {
+        lua_newtable(L);
+        lua_replace(L, 1);
+    }
+    luaL_checktype(L, 1, LUA_TTABLE);
+    check_option_names(L);
+    rtc_engine_options options;
+    options.connections = (size_t)option_number(L, "connections", 64, 1, 1024);
+    options.idle_timeout = (long)option_number(L, "idle_timeout", 10, 1, 86400);
+    options.max_age = (long)option_number(L, "max_age", 300, 1, 86400);
+    options.ca_file = option_path(L, "ca_file");
+    options.ca_path = option_path(L, "ca_path");
+
+    engine_box *box = lua_newuserdata(L, sizeof *box);
+    box->engine = NULL;
+    box->taken = NULL;
+    luaL_getmetatable(L, ENGINE_METATABLE);
+    lua_setmetatable(L, -2);
+    const char *why = "";
+    box->engine = rtc_engine_new(&options, &why);
+    if (box->engine == NULL) {
+        return luaL_error(L, "rtc.engine: %s", why);
+    }
+    return 1;
+}
+
+/* engine.now() -> monotonic seconds */
+static int now(lua_State *L)
+{
+    lua_pushnumber(L, rtc_engine_now());
+    return 1;
+}
+
+static void make_metatable(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"submit", submit},   {"wait", wait_for_work}, {"step", step},     {"next", next_exchange},
+        {"cancel", cancel},   {"pending", pending},    {"pollfd", pollfd}, {"events", events},
+        {"timeout", timeout}, {"close", close_engine}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", close_engine}, {"__tostring", engine_tostring}, {NULL, NULL}};
+    luaL_newmetatable(L, ENGINE_METATABLE);
+    rtc_setfuncs(L, meta);
+    lua_pushliteral(L, ENGINE_METATABLE);
+    lua_setfield(L, -2, "__name");
+    lua_newtable(L);
+    rtc_setfuncs(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
+RTC_EXPORT int luaopen_rtc_engine(lua_State *L);
+
+int luaopen_rtc_engine(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"new", new_engine}, {"now", now}, {NULL, NULL}};
+    make_metatable(L);
+    lua_newtable(L);
+    rtc_setfuncs(L, functions);
+    return 1;
+}
