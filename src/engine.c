@@ -315,9 +315,9 @@ static int on_seek(void *user, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_FAIL;
 }
 
-/* Called before each sending of the request. A second one comes when a reused connection died without an answer: it
- * may go ahead only if what was sent cannot have been a whole request. (If a part of the body was sent, on_seek has
- * ended it already.) */
+/* Called before each sending of the request. A second one comes when a reused connection died without an answer. It
+ * may go ahead only if what was sent cannot have been a whole request: none of the body was even read, or there is
+ * none and not a byte of the head went out. */
 static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
     (void)remote_ip;
@@ -326,17 +326,12 @@ static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port
     (void)local_port;
     call *c = user;
     c->starts++;
-    if (c->starts == 1) {
-        return CURL_PREREQFUNC_OK;
+    if (c->starts > 1) {
+        long head_bytes = 0;
+        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes);
+        c->died = c->body_read > 0 || (c->body_len == 0 && head_bytes > 0);
     }
-    long request_bytes = 0;
-    curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &request_bytes);
-    if (c->body_len == 0 && request_bytes > 0) {
-        c->died = true;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    c->body_read = 0;
-    return CURL_PREREQFUNC_OK;
+    return c->died ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
@@ -619,16 +614,29 @@ static void describe(call *c, CURLcode code)
 }
 
 /* The kernel has taken the request's last byte. libcurl counts a body's bytes when the socket (below TLS) has taken
- * them. Without a body there is only the count of header bytes: any counts as all. */
+ * them. Without a body there is only the count of the head's bytes: any counts as all. Once it has begun anew, after a
+ * reused connection died, its counts are gone: then what it has read of the body counts as taken. */
 static bool was_sent(const call *c)
 {
     curl_off_t body_bytes = 0;
-    long request_bytes = 0;
-    if (c->starts == 0 || curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
-        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &request_bytes) != CURLE_OK) {
+    long head_bytes = 0;
+    if (c->died) {
+        return c->body_read >= c->body_len;
+    }
+    if (curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
+        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes) != CURLE_OK) {
         return c->starts > 0;
     }
-    return c->body_len > 0 ? (size_t)body_bytes >= c->body_len : request_bytes > 0;
+    return c->starts > 0 && (c->body_len > 0 ? (size_t)body_bytes >= c->body_len : head_bytes > 0);
+}
+
+static bool was_reused(const call *c)
+{
+    long connects = 0;
+    if (c->died) {
+        return true; /* libcurl counts the connection that it opened afterwards */
+    }
+    return c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
 }
 
 static void close_call(call *c, rtc_failure failure)
@@ -641,10 +649,8 @@ static void close_call(call *c, rtc_failure failure)
 static void leave_wire(call *c)
 {
     rtc_engine *e = c->engine;
-    long connects = 0;
     c->exchange.sent = was_sent(c);
-    c->exchange.reused =
-        c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
+    c->exchange.reused = was_reused(c);
     curl_multi_remove_handle(e->multi, c->easy);
     return_easy(e, c->easy);
     c->easy = NULL;

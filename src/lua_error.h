@@ -10,10 +10,12 @@
 static inline int rtc_argument_error(lua_State *L, const char *field, const char *message)
 {
     lua_pushnil(L);
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     lua_pushliteral(L, "argument");
     lua_setfield(L, -2, "kind");
     lua_pushliteral(L, "InvalidArgument");
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "class");
     lua_setfield(L, -2, "code");
     lua_pushstring(L, field);
     lua_setfield(L, -2, "field");

@@ -1,0 +1,143 @@
+--- Signs and sends Volcengine RTC messages.
+---
+---     local rtc = require "rtc"
+---     print(rtc.new "sandbox":send_room_unicast { room_id = "room1", to = "user1", message = "hello" })
+
+local api = require "rtc.api"
+local blocking = require "rtc.runtime.blocking"
+local client = require "rtc.client"
+local core = require("rtc.native").load("rtc.core")
+local credentials = require "rtc.credentials"
+local endpoint = require "rtc.endpoint"
+local errors = require "rtc.error"
+local options = require "rtc.options"
+local sandbox = require "rtc.sandbox.defaults"
+local signer = require "rtc.signer"
+local text = require "rtc.text"
+
+local rtc = { _VERSION = core.version }
+
+--- A variable of the environment; one that is set to nothing counts as not set.
+local function getenv(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+---@return rtc.Endpoint|nil
+---@return string|nil problem
+local function find_endpoint(given)
+  local from_environment = not given.endpoint and getenv("RTC_ENDPOINT")
+  local target, problem = endpoint.parse(given.endpoint or from_environment or nil, given.allow_http)
+  if not target then
+    return nil, (from_environment and "RTC_ENDPOINT " or "endpoint ") .. problem
+  end
+  return target
+end
+
+--- The defaults of the calls: given, or the sandbox's, or the environment's.
+---@return table|nil
+---@return string|nil problem
+local function find_defaults(given, target)
+  local defaults = { app_id = given.app_id, from = given.from }
+  for name, variable in pairs { app_id = "RTC_APP_ID", from = "RTC_FROM" } do
+    if target.sandbox then
+      defaults[name] = defaults[name] or sandbox[name]
+    elseif not defaults[name] and getenv(variable) then
+      local value, problem = options.one(name, getenv(variable))
+      if not value then
+        return nil, ("%s %s"):format(variable, problem)
+      end
+      defaults[name] = value
+    end
+  end
+  return defaults
+end
+
+--- Makes a client, or says why not.
+---@return rtc.Client|nil
+---@return string|nil problem
+local function build(given)
+  if given == nil then
+    given = {}
+  elseif type(given) == "string" then
+    given = { endpoint = given }
+  end
+  local checked, problem = options.check(options.client, given)
+  if not checked then
+    return nil, problem
+  end
+  local target, keys, defaults
+  target, problem = find_endpoint(checked)
+  if not target then
+    return nil, problem
+  end
+  keys, problem = credentials.find(checked, target, getenv)
+  if not keys then
+    return nil, problem
+  end
+  defaults, problem = find_defaults(checked, target)
+  if not defaults then
+    return nil, problem
+  end
+  local made, runtime = pcall(blocking.new, { ca_file = checked.ca_file, ca_path = checked.ca_path })
+  if not made then
+    return nil, tostring(runtime)
+  end
+  local region = checked.region or target.sandbox and sandbox.region or api.default_region
+  return client.new {
+    endpoint = target, defaults = defaults, region = region, runtime = runtime,
+    signer = signer.new {
+      access_key = keys.access_key, secret_key = keys.secret_key, session_token = keys.session_token, region = region,
+    },
+    access_key = text.masked(keys.access_key),
+    version = checked.version or api.default_version,
+    timeout = checked.timeout or 10, try_timeout = checked.try_timeout or 5,
+    connect_timeout = checked.connect_timeout or 3,
+    max_response = checked.max_response or 1048576,
+    user_agent = checked.user_agent or "rtc-lua/" .. core.version,
+  }
+end
+
+--- Makes a client. A string is an endpoint: `rtc.new "sandbox"` is a client of the local sandbox with its
+--- ready-made keys. What is not given comes from the environment (VOLC_ACCESSKEY and VOLC_SECRETKEY, RTC_APP_ID,
+--- RTC_FROM, RTC_ENDPOINT), but never for the sandbox, and keys never from both. Raises, at the caller's line, for
+--- a wrong or unknown option and for missing keys.
+---@param given rtc.Options|string|nil
+---@return rtc.Client
+function rtc.new(given)
+  local made, problem = build(given)
+  if not made then
+    error("rtc.new: " .. problem, 2)
+  end
+  return made
+end
+
+--- Makes a signer. Raises, at the caller's line, for a wrong or unknown option.
+---@param given rtc.Signer.Options
+---@return rtc.Signer
+function rtc.signer(given)
+  local made, problem = signer.new(given)
+  if not made then
+    error("rtc.signer: " .. problem, 2)
+  end
+  return made
+end
+
+local default_client
+
+--- Sends by a client that is made from the environment when first used.
+---@param given rtc.SendRoomUnicast
+---@return rtc.Receipt|nil receipt
+---@return rtc.Error|nil err  `kind` is "config" when no client can be made
+function rtc.send_room_unicast(given)
+  if not default_client then
+    local made, problem = build()
+    if not made then
+      return nil, errors.config(problem, "SendRoomUnicast")
+    end
+    default_client = made
+  end
+  return default_client:send_room_unicast(given)
+end
+
+return rtc

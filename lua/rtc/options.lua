@@ -1,0 +1,216 @@
+--- The options of constructors as data, and one check for all of them.
+
+local fields = require "rtc.fields"
+local suggest = require "rtc.suggest"
+
+local options = {}
+
+--- Checks by type: each gives the value to use, or nil and what is wrong with the one given.
+local check = {}
+
+function check.string(value)
+  if type(value) ~= "string" then
+    return nil, "must be a string, not a " .. type(value)
+  elseif value == "" then
+    return nil, "is empty"
+  end
+  return value
+end
+
+--- Keys and the like: they go into headers, and a blank copied along with one is the commonest reason of a
+--- signature that does not match. The value is never shown: it may be a secret.
+function check.token(value)
+  local text, problem = check.string(value)
+  if not text then
+    return nil, problem
+  end
+  local at = text:find("[^\33-\126]")
+  if at then
+    return nil, ("has white space or another unprintable character at position %d: was it copied with a blank or "
+      .. "a line end?"):format(at)
+  end
+  return text
+end
+
+--- A part of the credential scope: written between slashes and commas.
+function check.scope(value)
+  local text, problem = check.token(value)
+  if text and text:find("[/,]") then
+    return nil, "must not have `/` or `,` in it"
+  end
+  return text, problem
+end
+
+--- A header's value.
+function check.line(value)
+  local text, problem = check.string(value)
+  if not text then
+    return nil, problem
+  elseif text:find("[^\32-\126]") then
+    return nil, "must be printable ASCII on one line"
+  end
+  return text
+end
+
+--- A file or folder. Looked at now, since libcurl would say no more than that no certificate is good.
+function check.readable(value)
+  local path, problem = check.string(value)
+  if not path then
+    return nil, problem
+  end
+  local file, why = io.open(path, "rb")
+  if not file then
+    return nil, "cannot be read: " .. why
+  end
+  file:close()
+  return path
+end
+
+function check.boolean(value)
+  if type(value) ~= "boolean" then
+    return nil, "must be true or false, not a " .. type(value)
+  end
+  return value
+end
+
+--- A day is beyond what anyone waits for a message; more is most likely milliseconds or a mistake.
+function check.seconds(value)
+  if type(value) ~= "number" then
+    return nil, "must be a number of seconds, not a " .. type(value)
+  elseif not (value > 0 and value <= 86400) then
+    return nil, ("must be more than 0 and at most 86400 seconds, not %s"):format(value)
+  end
+  return value
+end
+
+function check.bytes(value)
+  if type(value) ~= "number" then
+    return nil, "must be a number of bytes, not a " .. type(value)
+  elseif not (value >= 1 and value <= 2 ^ 30 and value % 1 == 0) then
+    return nil, ("must be a whole number of bytes from 1 to 2^30, not %s"):format(value)
+  end
+  return value
+end
+
+--- A version that is not known here may be newer than this module: only its form is checked.
+function check.version(value)
+  if type(value) ~= "string" or not value:find("^[0-9][0-9][0-9][0-9]%-[0-9][0-9]%-[0-9][0-9]$") then
+    return nil, ('must be a date like "2020-12-01", not %s'):format(
+      type(value) == "string" and ("%q"):format(value) or "a " .. type(value))
+  end
+  return value
+end
+
+check.id = fields.id
+
+---@class rtc.Options  every one may be left out
+---@field access_key string|nil  with `secret_key`; else both come from VOLC_ACCESSKEY and VOLC_SECRETKEY
+---@field secret_key string|nil
+---@field session_token string|nil  of temporary keys
+---@field app_id string|number|nil  default of each call; else RTC_APP_ID
+---@field from string|number|nil  default of each call; else RTC_FROM
+---@field endpoint string|nil  "https://host[:port]", "host", "sandbox" or "sandbox:PORT"; else RTC_ENDPOINT
+---@field region string|nil  in the credential scope; default "cn-north-1"
+---@field version string|nil  default of each call; default "2020-12-01"
+---@field timeout number|nil  seconds for a whole call; default 10
+---@field try_timeout number|nil  seconds for one try; default 5
+---@field connect_timeout number|nil  seconds to connect; default 3
+---@field max_response integer|nil  bytes of an answer's body; default 1048576
+---@field ca_file string|nil  trusted certificates, PEM
+---@field ca_path string|nil  trusted certificates, a directory hashed by OpenSSL's `rehash`
+---@field allow_http boolean|nil  plain http to other hosts than this one; default false
+---@field user_agent string|nil  default "rtc-lua/VERSION"
+
+--- Options by name, in the order in which they are checked.
+options.client = {
+  { "access_key", check.scope }, { "secret_key", check.token }, { "session_token", check.token },
+  { "app_id", check.id }, { "from", check.id },
+  { "endpoint", check.string }, { "region", check.scope }, { "version", check.version },
+  { "timeout", check.seconds }, { "try_timeout", check.seconds }, { "connect_timeout", check.seconds },
+  { "max_response", check.bytes }, { "ca_file", check.readable }, { "ca_path", check.readable },
+  { "allow_http", check.boolean }, { "user_agent", check.line },
+}
+
+options.signer = {
+  { "access_key", check.scope }, { "secret_key", check.token }, { "session_token", check.token },
+  { "region", check.scope }, { "service", check.scope },
+}
+
+--- What a single call may set besides its fields.
+options.call = { { "version", check.version }, { "timeout", check.seconds } }
+
+---@param specification table[]
+---@return string[]
+function options.names(specification)
+  local names = {}
+  for i, option in ipairs(specification) do
+    names[i] = option[1]
+  end
+  return names
+end
+
+--- The name of an entry that `specification` does not have, or nil.
+local function unknown(specification, given)
+  local known = {}
+  for _, option in ipairs(specification) do
+    known[option[1]] = true
+  end
+  for name in pairs(given) do
+    if not known[name] then
+      return name
+    end
+  end
+end
+
+--- The known options of `given`, checked. Others are not looked at.
+---@param specification table[]
+---@param given table
+---@return table|nil checked  a fresh table
+---@return string|nil problem  names the option
+---@return string|nil name
+function options.values(specification, given)
+  local checked = {}
+  for _, option in ipairs(specification) do
+    local name, check_value = option[1], option[2]
+    if given[name] ~= nil then
+      local value, problem = check_value(given[name])
+      if value == nil then
+        return nil, ("%s %s"):format(name, problem), name
+      end
+      checked[name] = value
+    end
+  end
+  return checked
+end
+
+--- All options of `given`, checked; an unknown one is a problem.
+---@param specification table[]
+---@param given any
+---@return table|nil checked  a fresh table
+---@return string|nil problem  names the option
+function options.check(specification, given)
+  if type(given) ~= "table" then
+    return nil, ("options must be a table, not %s"):format(given == nil and "nothing" or "a " .. type(given))
+  end
+  local name = unknown(specification, given)
+  if name ~= nil then
+    return nil, ("unknown option `%s`: %s"):format(tostring(name),
+      suggest.hint(name, options.names(specification)))
+  end
+  return options.values(specification, given)
+end
+
+--- One value by an option's check, for values from elsewhere (the environment).
+---@param name string
+---@param value any
+---@return any|nil checked
+---@return string|nil problem
+function options.one(name, value)
+  for _, option in ipairs(options.client) do
+    if option[1] == name then
+      return option[2](value)
+    end
+  end
+end
+
+return options

@@ -1,0 +1,280 @@
+-- Making clients: options, environment, keys.
+
+local fault_server = require "spec.support.fault_server"
+local process = require "spec.support.process"
+local rtc = require "rtc"
+
+local act = fault_server.act
+
+local clean = { VOLC_ACCESSKEY = false, VOLC_SECRETKEY = false, RTC_APP_ID = false, RTC_FROM = false,
+  RTC_ENDPOINT = false }
+
+--- What a script prints, run by a Lua of its own with just these variables of ours set.
+local function run(script, env)
+  local all = {}
+  for name, value in pairs(clean) do
+    all[name] = value
+  end
+  for name, value in pairs(env or {}) do
+    all[name] = value
+  end
+  local child = process.run({ "lua5.4", "-e", 'local rtc = require "rtc" ' .. script }, { env = all })
+  assert.equal("", child.stderr)
+  return child.stdout
+end
+
+local function options(changes)
+  local given = { access_key = "AKLTkey", secret_key = "hunter2", endpoint = "https://example.com" }
+  for name, value in pairs(changes) do
+    given[name] = value
+  end
+  return given
+end
+
+describe("rtc.new", function()
+  it("makes a client that prints without secrets", function()
+    local client = rtc.new(options { access_key = "AKLT0123456789XYZW", session_token = "hunter3" })
+    assert.equal("rtc.client(https://example.com, access key AKLT…XYZW)", tostring(client))
+    local function search(value, seen)
+      assert.is_nil(tostring(value):find("hunter", 1, true))
+      if type(value) == "table" and not seen[value] then
+        seen[value] = true
+        for name, inner in pairs(value) do
+          search(name, seen)
+          search(inner, seen)
+        end
+      end
+    end
+    search(client, {})
+  end)
+
+  -- option, value, what the message must have
+  local wrong = {
+    { "acces_key", "x", "unknown option `acces_key`: did you mean `access_key`?" },
+    { "appId", "x", "unknown option `appId`: did you mean `app_id`?" },
+    { "quux", 1, "unknown option `quux`: there are: access_key, secret_key" },
+    { 1, "x", "unknown option `1`" },
+    { "access_key", "", "access_key is empty" },
+    { "access_key", "a/b", "access_key must not have `/`" },
+    { "secret_key", 42, "secret_key must be a string, not a number" },
+    { "secret_key", "hunter2\n", "secret_key has white space" },
+    { "session_token", " x", "session_token has white space" },
+    { "app_id", "a b", "app_id has a space" },
+    { "from", {}, "from must be a string" },
+    { "endpoint", "http://example.com", "endpoint is plain http to example.com" },
+    { "endpoint", "https://hunter2:hunter2@example.com", "endpoint has credentials" },
+    { "endpoint", 42, "endpoint must be a string" },
+    { "region", "cn north", "region has white space" },
+    { "version", "latest", "version must be a date" },
+    { "version", 2020, "version must be a date" },
+    { "version", "v2020-12-01", "version must be a date" },
+    { "version", "2020-12-01\n", "version must be a date" },
+    { "timeout", "10", "timeout must be a number of seconds" },
+    { "timeout", 0, "timeout must be more than 0" },
+    { "timeout", -1, "timeout must be more than 0" },
+    { "timeout", 0 / 0, "timeout must be more than 0" },
+    { "try_timeout", math.huge, "try_timeout must be more than 0" },
+    { "connect_timeout", 100000, "connect_timeout must be more than 0" },
+    { "max_response", 0, "max_response must be a whole number" },
+    { "max_response", 1.5, "max_response must be a whole number" },
+    { "ca_file", true, "ca_file must be a string" },
+    { "ca_file", "/nonexistent/ca.pem", "ca_file cannot be read: /nonexistent/ca.pem" },
+    { "ca_path", "", "ca_path is empty" },
+    { "ca_path", "/nonexistent", "ca_path cannot be read" },
+    { "allow_http", "yes", "allow_http must be true or false" },
+    { "user_agent", "a\r\nb: c", "user_agent must be printable" },
+  }
+  for _, case in ipairs(wrong) do
+    it(("raises for %s = %q"):format(tostring(case[1]), tostring(case[2])), function()
+      local ok, message = pcall(function()
+        return (rtc.new(options { [case[1]] = case[2] }))
+      end)
+      assert.is_false(ok)
+      assert.matches("rtc_spec.lua:%d+: rtc.new: ", message) -- the caller's line
+      assert.matches(case[3], message, 1, true)
+      assert.is_nil(message:find("hunter", 1, true))
+    end)
+  end
+
+  it("raises for what is no options at all", function()
+    for _, value in ipairs { 42, true } do
+      assert.error_matches(function() rtc.new(value) end, "options must be a table")
+    end
+  end)
+
+  it("takes keys as a pair only", function()
+    for _, given in ipairs { { access_key = "k" }, { secret_key = "s" }, { session_token = "t" },
+      { access_key = "k", session_token = "t" }, { endpoint = "sandbox", access_key = "k" } } do
+      assert.error_matches(function() rtc.new(given) end, "explicit keys come as a pair")
+    end
+  end)
+
+  it("takes an endpoint alone as a string", function()
+    assert.equal("rtc.client(http://127.0.0.1:8790, access key AKLT…)", tostring(rtc.new "sandbox"))
+    assert.equal("rtc.client(http://127.0.0.1:9001, access key AKLT…)", tostring(rtc.new "sandbox:9001"))
+    assert.error_matches(function() rtc.new "sandbox:x" end, "endpoint has a port")
+  end)
+
+  it("allows plain http when asked", function()
+    local client = rtc.new(options { endpoint = "http://example.com", allow_http = true })
+    assert.equal("http://example.com", client.endpoint.url)
+  end)
+end)
+
+describe("rtc", function()
+  it("says how to build a C module that is missing", function()
+    local child = process.run({ "lua5.4", "-e", 'print(pcall(require, "rtc"))' },
+      { env = { LUA_CPATH = "/none/?.so", LUA_CPATH_5_4 = "/none/?.so" } })
+    assert.matches("^false\t.*the C module rtc.core cannot be loaded in Lua 5.4. Build it with `luarocks make`",
+      child.stdout)
+  end)
+
+  it("states its version", function()
+    assert.matches("^%d+%.%d+%.%d+$", rtc._VERSION)
+  end)
+end)
+
+describe("rtc.signer", function()
+  it("raises for what it cannot sign with", function()
+    for message, given in pairs {
+      ["access_key is missing"] = { secret_key = "s" }, ["secret_key is missing"] = { access_key = "k" },
+      ["did you mean `secret_key`"] = { access_key = "k", secretkey = "s" }, ["must be a table"] = "k",
+      ["region must not have"] = { access_key = "k", secret_key = "s", region = "a/b" },
+    } do
+      local ok, raised = pcall(function()
+        return (rtc.signer(given))
+      end)
+      assert.is_false(ok)
+      assert.matches("rtc_spec.lua:%d+: rtc.signer: ", raised)
+      assert.matches(message, raised, 1, true)
+    end
+  end)
+
+  it("signs for cn-north-1 and rtc unless told otherwise, and shows no secret", function()
+    local signer = rtc.signer { access_key = "k", secret_key = "hunter2" }
+    assert.equal("20250102/cn-north-1/rtc/request",
+      signer:explain({ method = "POST", host = "h", time = 1735787045 }).credential_scope)
+    signer = rtc.signer { access_key = "k", secret_key = "hunter2", region = "r", service = "s" }
+    assert.equal("20250102/r/s/request",
+      signer:explain({ method = "POST", host = "h", time = 1735787045 }).credential_scope)
+    assert.is_nil(tostring(signer):find("hunter", 1, true))
+  end)
+
+  it("needs no libcurl", function()
+    assert.equal("false\n", run [[
+      rtc.signer { access_key = "k", secret_key = "s" }
+      print(package.loaded["rtc.engine"] ~= nil)]])
+  end)
+end)
+
+describe("the environment", function()
+  local server
+
+  setup(function()
+    server = fault_server.start()
+    server:always(nil, { act.read(), act.answer { body = '{"ResponseMetadata":{"RequestId":"1"}}' } })
+  end)
+
+  teardown(function()
+    server:stop()
+  end)
+
+  local function last_request()
+    local requests = server:requests()
+    return requests[#requests]
+  end
+
+  local send = 'print(rtc.send_room_unicast { room_id = "r", to = "u", message = "m" })'
+
+  local function full(changes)
+    local env = { VOLC_ACCESSKEY = "AKLTenv", VOLC_SECRETKEY = "hunter2", RTC_APP_ID = "envapp", RTC_FROM = "envfrom",
+      RTC_ENDPOINT = server.url }
+    for name, value in pairs(changes or {}) do
+      env[name] = value
+    end
+    return env
+  end
+
+  it("gives the default client all it needs", function()
+    assert.matches("^SendRoomUnicast: accepted", run(send, full()))
+    local request = last_request()
+    assert.equal('{"AppId":"envapp","RoomId":"r","From":"envfrom","To":"u","Binary":false,"Message":"m"}', request.body)
+    assert.matches("Credential=AKLTenv/", request.headers.authorization, 1, true)
+    assert.matches("^rtc%-lua/%d", request.headers["user-agent"])
+  end)
+
+  it("gives a client of its own only what it was not given", function()
+    run([[assert(rtc.new { app_id = "mine", from = "me", access_key = "AKLTmine", secret_key = "s" }
+      :send_room_unicast { room_id = "r", to = "u", message = "m" })]], full())
+    local request = last_request()
+    assert.matches('"AppId":"mine","RoomId":"r","From":"me"', request.body, 1, true)
+    assert.matches("Credential=AKLTmine/", request.headers.authorization, 1, true)
+  end)
+
+  it("never completes keys that were given", function()
+    local printed = run('print(pcall(rtc.new, { access_key = "AKLTmine" }))', full())
+    assert.matches("secret_key is missing beside access_key", printed, 1, true)
+  end)
+
+  for _, missing in ipairs { "VOLC_ACCESSKEY", "VOLC_SECRETKEY" } do
+    for state, value in pairs { ["not set"] = false, ["set to nothing"] = "" } do
+      it(("without keys says what to do: %s %s"):format(missing, state), function()
+        local printed = run([[
+          local receipt, err = rtc.send_room_unicast { room_id = "r", to = "u", message = "m" }
+          print(receipt, err.kind, err.outcome, err.attempts, err)
+          print(pcall(rtc.new))]], full { [missing] = value })
+        local first, second = printed:match("^(.-)\n(.-)\n$")
+        assert.matches("^nil\tconfig\tnot_sent\t0\tSendRoomUnicast: InvalidConfig: no keys: " .. missing, first)
+        for _, line in ipairs { first, second } do
+          assert.matches('or try rtc.new "sandbox", with `rtc sandbox` running in another terminal', line, 1, true)
+          assert.matches("set VOLC_ACCESSKEY and VOLC_SECRETKEY", line, 1, true)
+        end
+        assert.is_nil(printed:find("hunter", 1, true))
+      end)
+    end
+  end
+
+  it("is read again after it lacked something", function()
+    -- os.getenv is the only door to the environment that a script has to change it
+    assert.matches("^config\nSendRoomUnicast: accepted", run([[
+      local real = os.getenv
+      os.getenv = function(name) if name ~= "VOLC_SECRETKEY" then return real(name) end end
+      local call = { room_id = "r", to = "u", message = "m" }
+      print(select(2, rtc.send_room_unicast(call)).kind)
+      os.getenv = real
+      print((rtc.send_room_unicast(call)))]], full()))
+  end)
+
+  for name, case in pairs {
+    RTC_ENDPOINT = { "http://example.com", "RTC_ENDPOINT is plain http" },
+    RTC_APP_ID = { "a b", "RTC_APP_ID has a space" },
+    RTC_FROM = { "a/b", "RTC_FROM has `/`" },
+    VOLC_SECRETKEY = { "hunter2 ", "VOLC_SECRETKEY has white space" },
+  } do
+    it("is named when it is wrong: " .. name, function()
+      local printed = run(send, full { [name] = case[1] })
+      assert.matches(case[2], printed, 1, true)
+      assert.matches("(config, not sent)", printed, 1, true)
+      assert.is_nil(printed:find("hunter", 1, true))
+    end)
+  end
+
+  it("may lack IDs that each call gives; a call that does not is told where to", function()
+    local env = full { RTC_APP_ID = false, RTC_FROM = false }
+    local printed = run(send, env)
+    assert.matches("app_id is missing: pass it in the call or to rtc.new, or set RTC_APP_ID", printed, 1, true)
+    assert.matches("^SendRoomUnicast: accepted", run([[
+      print(rtc.send_room_unicast { app_id = "a", from = "f", room_id = "r", to = "u", message = "m" })]], env))
+  end)
+
+  it("never reaches the sandbox: neither keys nor IDs", function()
+    local printed = run([[
+      for _, client in ipairs { rtc.new "sandbox", rtc.new { endpoint = "sandbox", from = "me" } } do
+        print(client, client.defaults.app_id, client.defaults.from)
+      end]], full())
+    assert.equal("rtc.client(http://127.0.0.1:8790, access key AKLT…)\tsandboxapp00000000000001\tserver\n"
+      .. "rtc.client(http://127.0.0.1:8790, access key AKLT…)\tsandboxapp00000000000001\tme\n", printed)
+    assert.matches("^rtc.client%(http://127.0.0.1:9001, access key AKLT…%)\n$",
+      run("print(rtc.new())", full { RTC_ENDPOINT = "sandbox:9001" }))
+  end)
+end)
