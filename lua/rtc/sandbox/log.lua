@@ -1,0 +1,84 @@
+--- The sandbox's log: one line a call, and what a developer needs to find a wrong signature.
+local text = require("rtc.sandbox.text")
+
+local unpack = table.unpack or unpack -- luacheck: ignore 113 143
+
+local log = {}
+log.__index = log
+
+local LONGEST = 400 -- bytes of one logged value
+
+--- A new log.
+---@param file file* where lines go
+function log.new(file)
+  return setmetatable({ file = file }, log)
+end
+
+function log:write(line)
+  self.file:write(os.date("%H:%M:%S "), line, "\n")
+  self.file:flush()
+end
+
+--- Something that happened, as one line.
+---@param format string
+---@param ... string|number logged values; their control characters are escaped
+function log:note(format, ...)
+  local values = { ... }
+  for i, value in ipairs(values) do
+    values[i] = text.printable(tostring(value), LONGEST)
+  end
+  self:write(format:format(unpack(values)))
+end
+
+local function indent(block)
+  local lines = {}
+  for line in (block .. "\n"):gmatch("(.-)\n") do
+    lines[#lines + 1] = "    | " .. text.printable(line)
+  end
+  return table.concat(lines, "\n")
+end
+
+-- The signature that the server calculated stays out of the log: whoever reads it could send the request.
+local function explain(verdict)
+  local why = "what came fits together (headers, body hash, date): if your side signed exactly this text, "
+    .. "only the secret key can differ"
+  if #verdict.reasons > 0 then
+    why = table.concat(verdict.reasons, "; ")
+  end
+  return ("    %s\n    canonical request, as the server reads it:\n%s\n    string to sign:\n%s\n"):format(
+    text.printable(why),
+    indent(verdict.canonical_request),
+    indent(verdict.string_to_sign)
+  )
+end
+
+local function outcome(call)
+  if call.failure then
+    return call.failure.code .. " (" .. call.failure.message .. ")"
+  end
+  return ("Success, %d receiver%s"):format(call.delivered, call.delivered == 1 and "" or "s")
+end
+
+-- Where the message was to go and what it was; empty when the body was not reached.
+local function message(call)
+  local body = call.body
+  if not body then
+    return ""
+  end
+  local size = call.size and (" %d bytes"):format(call.size) or ""
+  return (" %s -> %s, %s%s"):format(body.RoomId or "?", body.To or "?", body.Binary and "binary" or "text", size)
+end
+
+--- One call: time, action, room -> user, kind and size, what came of it, request ID, milliseconds.
+---@param call rtc.sandbox.Call
+---@param elapsed number seconds
+function log:call(call, elapsed)
+  local action, milliseconds = call.action or "(no action)", ("%.2f"):format(elapsed * 1000)
+  self:note("%s%s: %s, %s, %s ms", action, message(call), outcome(call), call.request_id, milliseconds)
+  if call.verdict then
+    self.file:write(explain(call.verdict))
+    self.file:flush()
+  end
+end
+
+return log

@@ -1,0 +1,226 @@
+-- The sandbox's parts that need no socket.
+local base64 = require("rtc.sandbox.base64")
+local clock = require("rtc.sandbox.clock")
+local flow = require("rtc.sandbox.flow")
+local id = require("rtc.sandbox.id")
+local query = require("rtc.sandbox.query")
+local rooms = require("rtc.sandbox.rooms")
+local sse = require("rtc.sandbox.sse")
+local text = require("rtc.sandbox.text")
+
+describe("rooms", function()
+  local function receiver(all, user, room)
+    local wakes = { count = 0 }
+    local joined = all:join("app", room or "room", user, function()
+      wakes.count = wakes.count + 1
+    end)
+    return joined, wakes
+  end
+
+  it("give a message to every receiver of the user, and to nobody else", function()
+    local all = rooms.new(100)
+    local one, wakes = receiver(all, "alice")
+    local two = receiver(all, "alice")
+    local other, elsewhere = receiver(all, "bob"), receiver(all, "alice", "room2")
+    assert.equal(2, all:deliver("app", "room", "alice", "hello"))
+    assert.equal(1, wakes.count)
+    assert.equal("hello", one:take())
+    assert.equal("hello", two:take())
+    assert.is_nil(other:take())
+    assert.is_nil(elsewhere:take())
+    assert.equal(0, all:deliver("app2", "room", "alice", "hello"))
+  end)
+
+  it("keep the order, and give a message once", function()
+    local all = rooms.new(100)
+    local one = receiver(all, "alice")
+    all:deliver("app", "room", "alice", "1")
+    all:deliver("app", "room", "alice", "2")
+    assert.equal("12", one:take())
+    assert.is_nil(one:take())
+  end)
+
+  it("put out a receiver that does not take, and only that", function()
+    local all = rooms.new(10)
+    local slow, wakes = receiver(all, "alice")
+    local quick = receiver(all, "alice")
+    assert.equal(2, all:deliver("app", "room", "alice", "0123456789"))
+    quick:take()
+    assert.equal(1, all:deliver("app", "room", "alice", "x"))
+    assert.is_true(slow.overflowed)
+    assert.equal(2, wakes.count)
+    assert.is_false(quick.overflowed)
+    assert.equal(1, all:deliver("app", "room", "alice", "y"))
+    assert.equal("xy", quick:take())
+  end)
+
+  it("keep nothing of a room that everybody left", function()
+    local all = rooms.new(10)
+    local one, two = receiver(all, "alice"), receiver(all, "bob")
+    all:leave(one)
+    all:leave(one)
+    assert.equal(0, all:deliver("app", "room", "alice", "x"))
+    assert.equal(1, all:deliver("app", "room", "bob", "x"))
+    all:leave(two)
+    assert.is_nil(next(all.rooms))
+  end)
+end)
+
+describe("the flow limit", function()
+  local now, limit
+
+  before_each(function()
+    now = 1000
+    limit = flow.new(500, function()
+      return now
+    end)
+  end)
+
+  local function allowed(app_id, tries)
+    local count = 0
+    for _ = 1, tries do
+      count = count + (limit:take(app_id) and 1 or 0)
+    end
+    return count
+  end
+
+  it("allows 500 at once, then 500 a second", function()
+    assert.equal(500, allowed("a", 700))
+    now = now + 0.5
+    assert.equal(250, allowed("a", 700))
+    now = now + 3600
+    assert.equal(500, allowed("a", 700))
+  end)
+
+  it("counts each AppId by itself", function()
+    assert.equal(500, allowed("a", 501))
+    assert.equal(500, allowed("b", 501))
+  end)
+end)
+
+describe("the clock", function()
+  it("reads X-Date", function()
+    assert.equal(1735787045, clock.parse("20250102T030405Z"))
+    assert.equal(0, clock.parse("19700101T000000Z"))
+    assert.equal(951782400, clock.parse("20000229T000000Z"))
+    assert.equal(4102444799, clock.parse("20991231T235959Z"))
+  end)
+
+  it("refuses what is not a time", function()
+    for _, wrong in ipairs({
+      "2025-01-02T03:04:05Z",
+      "20250102T030405",
+      "20250102T030405+0800",
+      "20250631T000000Z",
+      "20250229T000000Z",
+      "20251301T000000Z",
+      "20250102T250000Z",
+      "20250102T036005Z",
+      "now",
+      "",
+    }) do
+      assert.is_nil(clock.parse(wrong), wrong)
+    end
+  end)
+end)
+
+describe("text", function()
+  it("knows UTF-8", function()
+    local edges = "\u{7FF}\u{800}\u{D7FF}\u{E000}\u{FFFF}\u{10000}\u{10FFFF}"
+    for _, good in ipairs({ "", "abc\0", "ß", "你好", edges }) do
+      assert.is_true(text.is_utf8(good), good)
+    end
+    for _, bad in ipairs({
+      "\x80", -- a continuation byte alone
+      "\xc3", -- cut short
+      "\xc3\xa9\xa9",
+      "\xe4\xbd",
+      "\xc0\x80", -- overlong
+      "\xe0\x9f\xbf",
+      "\xf0\x8f\xbf\xbf",
+      "\xed\xa0\x80", -- a surrogate
+      "\xf4\x90\x80\x80", -- past U+10FFFF
+      "\xf5\x80\x80\x80",
+      "\xff",
+      "\xe4\xc3\xa9\xbd\xa0", -- one sequence inside another
+    }) do
+      assert.is_false(text.is_utf8(bad), (bad:gsub(".", "%0 ")))
+    end
+  end)
+
+  it("shows control characters without letting them act", function()
+    assert.equal("a\\x0ab\\x1b[31m\\x00", text.printable("a\nb\27[31m\0"))
+    assert.equal("你\\xc2\\x9bé", text.printable("你\u{9b}é"))
+    assert.equal("a\\xff", text.printable("a\xff"))
+    assert.equal("abc...", text.printable("abcdef", 3))
+  end)
+end)
+
+describe("base64", function()
+  it("decodes every byte, at every length", function()
+    assert.equal("", base64.decode(""))
+    assert.equal("f", base64.decode("Zg=="))
+    assert.equal("fo", base64.decode("Zm8="))
+    assert.equal("foo", base64.decode("Zm9v"))
+    assert.equal("foob", base64.decode("Zm9vYg=="))
+    assert.equal("\0\16\131\16\81\135", base64.decode("ABCDEFGH"))
+    assert.equal("\255\255\255\251\239\190", base64.decode("////++++"))
+  end)
+
+  it("tells the size without decoding", function()
+    assert.equal(0, base64.decoded_size(""))
+    assert.equal(4, base64.decoded_size("Zm9vYg=="))
+    assert.equal(5, base64.decoded_size("Zm9vYmE="))
+  end)
+
+  it("refuses what is not base64", function()
+    for _, wrong in ipairs({ "hello", "Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zm9\n", "Zm-_", "Zm9v\0" }) do
+      assert.is_nil(base64.decode(wrong), wrong)
+    end
+  end)
+end)
+
+describe("a query", function()
+  it("is read", function()
+    assert.same(
+      { { "a b", "c d" }, { "é", "" }, { "k", "v=w" }, { "k", "%" } },
+      query.parse("a+b=c%20d&%c3%A9&k=v=w&&k=%")
+    )
+    assert.same({ k = "1" }, query.first(query.parse("k=1&k=2")))
+  end)
+
+  it("has one canonical form", function()
+    assert.equal("A=&a=1&a=2&a%20b=%2A~", query.canonical(query.parse("a+b=*~&a=2&A&a=1")))
+  end)
+end)
+
+describe("an ID", function()
+  it("is 1 to 128 of the allowed characters", function()
+    assert.is_true(id.is_valid("aZ09@._-"))
+    assert.is_true(id.is_valid(("x"):rep(128)))
+    for _, wrong in ipairs({ "", ("x"):rep(129), "a b", "a\n", "a\0", "é", "a/b", 7, false }) do
+      assert.is_false(id.is_valid(wrong))
+    end
+    assert.is_false(id.is_valid(nil))
+  end)
+end)
+
+describe("server-sent events", function()
+  it("come out as they went in, in pieces of any size", function()
+    local bytes = sse.event("one", '{"a":1}') .. sse.keep_alive .. sse.event("two", "") .. sse.event("three", "x")
+    for size = 1, #bytes do
+      local reader, events = sse.reader(), {}
+      for first = 1, #bytes, size do
+        reader:feed(bytes:sub(first, first + size - 1))
+        for event in reader.next, reader do
+          events[#events + 1] = event
+        end
+      end
+      assert.same({
+        { name = "one", data = '{"a":1}' },
+        { name = "two", data = "" },
+        { name = "three", data = "x" },
+      }, events)
+    end
+  end)
+end)
