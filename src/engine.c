@@ -3,6 +3,8 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <math.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,11 +59,19 @@ struct call {
     size_t headers_cap;
     size_t body_cap;
     int starts;     /* how often libcurl was about to send the request */
+    bool fresh;     /* to be sent over a new connection */
+    bool stale;     /* nothing was sent: on the kept connection stood something to read already */
     bool died;      /* the connection ended, and libcurl would have sent the request again */
     bool too_large; /* the answer */
     size_t line_count;
     struct curl_slist lines[];
 };
+
+/* An open socket, with its local port once that is known: libcurl names a connection by its ports only. */
+typedef struct open_socket {
+    int fd;
+    int port; /* 0: not known yet */
+} open_socket;
 
 struct rtc_engine {
     rtc_engine_options options; /* its strings are owned */
@@ -78,7 +88,7 @@ struct rtc_engine {
     call_list done;
     CURL **idle; /* easy handles to be used again */
     size_t idle_count;
-    int *sockets; /* every open one, for a forked child to close */
+    open_socket *sockets; /* every one, for a forked child to close them too */
     size_t socket_count;
     size_t socket_cap;
 };
@@ -103,6 +113,20 @@ static void list_append(call_list *list, call *c)
         list->first = c;
     }
     list->last = c;
+    list->count++;
+}
+
+static void list_prepend(call_list *list, call *c)
+{
+    if (list->first == NULL) {
+        list_append(list, c);
+        return;
+    }
+    c->list = list;
+    c->previous = NULL;
+    c->next = list->first;
+    list->first->previous = c;
+    list->first = c;
     list->count++;
 }
 
@@ -315,23 +339,66 @@ static int on_seek(void *user, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_FAIL;
 }
 
+static int local_port(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        return 0;
+    }
+    if (address.ss_family == AF_INET6) {
+        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+    }
+    return address.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)&address)->sin_port) : 0;
+}
+
+static bool is_readable(int fd)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+    return poll(&wanted, 1, 0) > 0;
+}
+
+/* Something can be read from the kept connection before the request was sent: its end, or an answer to nobody, such
+ * as a 408 for having been idle, which libcurl would take for the answer to this request. (Should two sockets have
+ * the same port, to two servers, either counts: it costs a new connection, no more.) */
+static bool is_stale(rtc_engine *e, int port)
+{
+    for (size_t i = 0; i < e->socket_count; i++) {
+        open_socket *s = &e->sockets[i];
+        if (s->port == 0) {
+            s->port = local_port(s->fd);
+        }
+        if (s->port == port && is_readable(s->fd)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_kept_connection(CURL *easy)
+{
+    long connects = 0;
+    return curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
+}
+
 /* Called before each sending of the request. A second one comes when a reused connection died without an answer. It
  * may go ahead only if what was sent cannot have been a whole request: none of the body was even read, or there is
  * none and not a byte of the head went out. */
-static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port, int local_port)
+static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port, int port)
 {
     (void)remote_ip;
     (void)local_ip;
     (void)remote_port;
-    (void)local_port;
     call *c = user;
     c->starts++;
     if (c->starts > 1) {
         long head_bytes = 0;
         curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes);
         c->died = c->body_read > 0 || (c->body_len == 0 && head_bytes > 0);
+    } else {
+        c->stale = is_kept_connection(c->easy) && is_stale(c->engine, port);
     }
-    return c->died ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    return c->died || c->stale ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
@@ -340,7 +407,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
     rtc_engine *e = user;
     if (e->socket_count == e->socket_cap) {
         size_t cap = e->socket_cap == 0 ? 16 : 2 * e->socket_cap;
-        int *bigger = realloc(e->sockets, cap * sizeof *bigger);
+        open_socket *bigger = realloc(e->sockets, cap * sizeof *bigger);
         if (bigger == NULL) {
             return CURL_SOCKET_BAD;
         }
@@ -351,7 +418,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
     if (fd < 0) {
         return CURL_SOCKET_BAD;
     }
-    e->sockets[e->socket_count++] = fd;
+    e->sockets[e->socket_count++] = (open_socket){.fd = fd};
     return fd;
 }
 
@@ -359,7 +426,7 @@ static int on_close(void *user, curl_socket_t fd)
 {
     rtc_engine *e = user;
     for (size_t i = 0; i < e->socket_count; i++) {
-        if (e->sockets[i] == fd) {
+        if (e->sockets[i].fd == fd) {
             e->sockets[i] = e->sockets[--e->socket_count];
             break;
         }
@@ -520,6 +587,9 @@ static CURLcode set_request(CURL *easy, call *c)
     set_method(&s, c);
     SET(&s, CURLOPT_HTTPHEADER, &c->lines[0]);
     SET(&s, CURLOPT_PROXY, c->proxy);
+    SET(&s, CURLOPT_FRESH_CONNECT, c->fresh ? 1L : 0L);
+    /* Refuses a longer answer by its Content-Length; on_body counts what has none. 0 would mean: no limit. */
+    SET(&s, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(c->max_response > 0 ? c->max_response : 1));
     SET(&s, CURLOPT_TIMEOUT_MS, to_milliseconds(left < c->try_timeout ? left : c->try_timeout));
     SET(&s, CURLOPT_CONNECTTIMEOUT_MS, to_milliseconds(c->connect_timeout));
     SET(&s, CURLOPT_ERRORBUFFER, c->exchange.message);
@@ -547,9 +617,27 @@ static void return_easy(rtc_engine *e, CURL *easy)
 
 /* ---- the end of a call ---- */
 
+/* libcurl refuses a header line of 100 KB or more, and 7.88 calls it a lack of memory. That is what it is taken for
+ * unless it came while the head of an answer was read. */
+static bool has_endless_line(const call *c, CURLcode code)
+{
+#if LIBCURL_VERSION_NUM >= 0x080600
+    if (code == CURLE_TOO_LARGE) {
+        return true;
+    }
+#endif
+    return code == CURLE_OUT_OF_MEMORY && c->starts > 0 && c->exchange.body_len == 0;
+}
+
+/* 7.88 reports a broken chunk like a broken connection; only the text tells them apart. */
+static bool has_bad_chunk(const call *c)
+{
+    return strstr(c->exchange.message, "chunked-encoding") != NULL;
+}
+
 static rtc_failure failure_of(const call *c, CURLcode code)
 {
-    if (c->too_large) {
+    if (c->too_large || code == CURLE_FILESIZE_EXCEEDED || has_endless_line(c, code)) {
         return RTC_ANSWER_TOO_LARGE;
     }
     if (c->died) {
@@ -588,6 +676,9 @@ static rtc_failure failure_of(const call *c, CURLcode code)
         if (c->starts == 0 && connect_status != 0) {
             return RTC_PROXY_FAILED; /* it answered CONNECT with a refusal */
         }
+        if (has_bad_chunk(c)) {
+            return RTC_BAD_ANSWER;
+        }
         return code == CURLE_SEND_ERROR ? RTC_SEND_FAILED : RTC_CONNECTION_CLOSED;
     case CURLE_UNSUPPORTED_PROTOCOL: /* what libcurl calls an answer without a status line */
     case CURLE_WEIRD_SERVER_REPLY:
@@ -598,15 +689,15 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     }
 }
 
-static void describe(call *c, CURLcode code)
+static void describe(call *c, rtc_failure failure, CURLcode code)
 {
     char *message = c->exchange.message;
     size_t room = sizeof c->exchange.message;
     if (c->died) {
         snprintf(message, room, "the connection was closed before an answer came");
-    } else if (c->too_large && c->header_bytes > MAX_HEADERS) {
+    } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > MAX_HEADERS || code == CURLE_OUT_OF_MEMORY)) {
         snprintf(message, room, "the answer's headers are longer than %d bytes", (int)MAX_HEADERS);
-    } else if (c->too_large) {
+    } else if (failure == RTC_ANSWER_TOO_LARGE) {
         snprintf(message, room, "the answer is longer than %zu bytes (max_response)", c->max_response);
     } else if (message[0] == 0) {
         snprintf(message, room, "%s", curl_easy_strerror(code));
@@ -632,11 +723,8 @@ static bool was_sent(const call *c)
 
 static bool was_reused(const call *c)
 {
-    long connects = 0;
-    if (c->died) {
-        return true; /* libcurl counts the connection that it opened afterwards */
-    }
-    return c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
+    /* Of one that died, libcurl counts the connection that it opened afterwards. */
+    return c->died || (c->starts > 0 && is_kept_connection(c->easy));
 }
 
 static void close_call(call *c, rtc_failure failure)
@@ -656,15 +744,31 @@ static void leave_wire(call *c)
     c->easy = NULL;
 }
 
+/* Back to the front of the queue, for a new connection. */
+static void begin_anew(call *c)
+{
+    leave_wire(c);
+    list_remove(c);
+    c->stale = false;
+    c->fresh = true;
+    c->starts = 0;
+    c->exchange.message[0] = 0;
+    list_prepend(&c->engine->queue, c);
+}
+
 static void finish(call *c, CURLcode code)
 {
+    if (c->stale) {
+        begin_anew(c);
+        return;
+    }
     rtc_failure failure = failure_of(c, code);
     if (failure == RTC_ANSWERED) {
         long status = 0;
         curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
         c->exchange.status = (int)status;
     } else {
-        describe(c, code);
+        describe(c, failure, code);
     }
     leave_wire(c);
     close_call(c, failure);
@@ -833,7 +937,7 @@ static void close_descriptors(rtc_engine *e)
 static void abandon(rtc_engine *e)
 {
     for (size_t i = 0; i < e->socket_count; i++) {
-        close(e->sockets[i]);
+        close(e->sockets[i].fd);
     }
     e->socket_count = 0;
     close_descriptors(e);
