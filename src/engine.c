@@ -899,6 +899,8 @@ static bool open_descriptors(rtc_engine *e)
     return epoll_ctl(e->epoll, EPOLL_CTL_ADD, e->timer, &event) == 0;
 }
 
+/* The queue is what bounds connections. libcurl's own limit (CURLMOPT_MAX_TOTAL_CONNECTIONS) would hold transfers back
+ * in a state in which 7.88 watches no time limit. */
 static bool open_multi(rtc_engine *e)
 {
     e->multi = curl_multi_init();
@@ -906,8 +908,7 @@ static bool open_multi(rtc_engine *e)
            curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e) == CURLM_OK &&
            curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
            curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e) == CURLM_OK &&
-           curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->options.connections) == CURLM_OK &&
-           curl_multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)e->options.connections) == CURLM_OK;
+           curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->options.connections) == CURLM_OK;
 }
 
 static bool open_engine(rtc_engine *e)

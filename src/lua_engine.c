@@ -1,5 +1,5 @@
 /* rtc.engine: the engine as a userdata. Every method is check, call, push; no Lua function is called from C. */
-#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,7 +84,13 @@ static const char *read_text(reader *r, const char *field, const char *fallback)
     return text;
 }
 
-static double read_number(reader *r, const char *field, double fallback, double least)
+static bool is_whole(lua_Number number)
+{
+    return number == floor(number);
+}
+
+/* A number of seconds, more than 0, or whole: of bytes. */
+static double read_number(reader *r, const char *field, double fallback, bool whole)
 {
     lua_State *L = r->L;
     lua_pushstring(L, field);
@@ -92,10 +98,9 @@ static double read_number(reader *r, const char *field, double fallback, double 
     double number = fallback;
     if (!lua_isnil(L, -1)) {
         number = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
-        if (!(number >= least && number <= 1e9)) {
-            char problem[80];
-            snprintf(problem, sizeof problem, "must be a number from %g to 1e9", least);
-            object(r, field, problem);
+        if (!(number >= 0 && number <= 1e9) || (whole ? !is_whole(number) : number == 0)) {
+            object(r, field,
+                   whole ? "must be a whole number of bytes up to 1e9" : "must be seconds, more than 0 and up to 1e9");
             number = fallback;
         }
     }
@@ -141,6 +146,18 @@ static void read_header(reader *r, rtc_header *header)
     }
 }
 
+/* A table with entries that a list can't have, such as a map of names to values. */
+static bool is_list(lua_State *L, size_t count)
+{
+    size_t entries = 0;
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        entries++;
+        lua_pop(L, 1);
+    }
+    return entries == count;
+}
+
 static void read_headers(reader *r)
 {
     lua_State *L = r->L;
@@ -151,6 +168,8 @@ static void read_headers(reader *r)
         if (count > MAX_REQUEST_HEADERS) {
             object(r, "headers", "has more entries than the 64 that are taken");
             count = 0;
+        } else if (!is_list(L, count)) {
+            object(r, "headers", "must be a list of { name, value } pairs, not a map");
         }
         for (size_t i = 0; i < count && r->problem[0] == 0; i++) {
             lua_rawgeti(L, -1, (int)i + 1);
@@ -191,10 +210,10 @@ static void read_request(reader *r)
         object(r, "method", "must be an HTTP method in upper case, such as \"POST\"");
     }
     request->proxy = read_text(r, "proxy", NULL);
-    request->timeout = read_number(r, "timeout", 10, 0.001);
-    request->try_timeout = read_number(r, "try_timeout", 5, 0.001);
-    request->connect_timeout = read_number(r, "connect_timeout", 3, 0.001);
-    request->max_response = (size_t)read_number(r, "max_response", 1048576, 0);
+    request->timeout = read_number(r, "timeout", 10, false);
+    request->try_timeout = read_number(r, "try_timeout", 5, false);
+    request->connect_timeout = read_number(r, "connect_timeout", 3, false);
+    request->max_response = (size_t)read_number(r, "max_response", 1048576, true);
     read_body(r);
     read_headers(r);
 }
@@ -462,15 +481,17 @@ static int engine_tostring(lua_State *L)
 
 /* ---- making one ---- */
 
-static lua_Number option_number(lua_State *L, const char *name, lua_Number fallback, lua_Number least, lua_Number most)
+static long option_whole(lua_State *L, const char *name, long fallback, long most)
 {
     lua_getfield(L, 1, name);
-    lua_Number number = lua_isnil(L, -1) ? fallback : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    lua_Number number = lua_isnil(L, -1)                 ? (lua_Number)fallback
+                        : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1)
+                                                         : -1;
     lua_pop(L, 1);
-    if (!(number >= least && number <= most)) {
-        luaL_error(L, "%s must be a number from %d to %d", name, (int)least, (int)most);
+    if (!(number >= 1 && number <= (lua_Number)most && is_whole(number))) {
+        luaL_error(L, "%s must be a whole number from 1 to %d", name, (int)most);
     }
-    return number;
+    return (long)number;
 }
 
 /* The option stays on the stack, so that its text stays good. */
@@ -536,9 +557,9 @@ static int new_engine(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     check_option_names(L);
     rtc_engine_options options;
-    options.connections = (size_t)option_number(L, "connections", 64, 1, 1024);
-    options.idle_timeout = (long)option_number(L, "idle_timeout", 10, 1, 86400);
-    options.max_age = (long)option_number(L, "max_age", 300, 1, 86400);
+    options.connections = (size_t)option_whole(L, "connections", 64, 1024);
+    options.idle_timeout = option_whole(L, "idle_timeout", 10, 86400);
+    options.max_age = option_whole(L, "max_age", 300, 86400);
     options.ca_file = option_path(L, "ca_file");
     options.ca_path = option_path(L, "ca_path");
 

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -87,6 +88,7 @@ static int n_start_guard(lua_State *L)
     if (pid == 0) {
         /* Its own session, so that a Ctrl-C at the terminal leaves it alive to clean up. */
         setsid();
+        prctl(PR_SET_NAME, "spec-guard");
         dup2(ends[0], 0);
         close_all_above(0);
         open("/dev/null", O_WRONLY);
@@ -401,6 +403,22 @@ static int n_interrupt_after(lua_State *L)
     return 1;
 }
 
+/* in_another_state(code): runs it in a Lua state of its own and closes that, which unloads the modules it loaded. */
+static int n_in_another_state(lua_State *L)
+{
+    const char *code = luaL_checkstring(L, 1);
+    lua_State *other = luaL_newstate();
+    char message[256] = "";
+    luaL_openlibs(other);
+    if (luaL_loadstring(other, code) || lua_pcall(other, 0, 0, 0))
+        strncpy(message, lua_isstring(other, -1) ? lua_tostring(other, -1) : "?", sizeof message - 1);
+    lua_close(other);
+    if (*message)
+        return luaL_error(L, "%s", message);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int n_now(lua_State *L)
 {
     struct timespec now;
@@ -452,6 +470,7 @@ static const luaL_Reg functions[] = {
     {"receive_buffer", n_receive_buffer},
     {"full_listener", n_full_listener},
     {"interrupt_after", n_interrupt_after},
+    {"in_another_state", n_in_another_state},
     {"now", n_now},
     {"sleep", n_sleep},
     {"environment", n_environment},

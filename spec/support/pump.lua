@@ -18,7 +18,8 @@ function pump.await(engine, predicate, timeout)
     local result = predicate()
     if result then return result end
     if native.now() > deadline then
-      error(("the condition does not come true; %d exchanges are pending"):format(engine:pending()), 2)
+      error(("the condition does not come true; %d exchanges are pending, and a step is due in %s s"):format(
+        engine:pending(), engine:timeout() or "no"), 2)
     end
     engine:wait(NAP)
     engine:step()
