@@ -15,8 +15,8 @@ local function exists(path)
 end
 
 --- A sanitizer that the specs run under must stay the first.
-local function preload()
-  local before, library = os.getenv("LD_PRELOAD") or "", native.compile("slow_dns")
+local function preload(name)
+  local before, library = os.getenv("LD_PRELOAD") or "", native.compile(name)
   return before == "" and library or before .. " " .. library
 end
 
@@ -81,7 +81,7 @@ describe("the engine in its process", function()
         local function begun() return exists(folder .. "/begun") end
         -- Nothing here may be done by waiting for the look-up.
         local function early() assert(not exists(folder .. "/ended"), "the look-up has ended") end
-      ]] .. code, { slow_url, server.url .. "/fast", folder }, { env = { LD_PRELOAD = preload(),
+      ]] .. code, { slow_url, server.url .. "/fast", folder }, { env = { LD_PRELOAD = preload("slow_dns"),
         RTC_SLOW_DNS_FOLDER = folder, http_proxy = false, all_proxy = false, ALL_PROXY = false } })
     end
 
@@ -462,5 +462,22 @@ describe("the engine in its process", function()
       assert.equal("exited", how)
       assert.equal(ending:find("error") and 1 or 0, code)
     end
+  end)
+
+  it("fails what it has when a socket can't be watched, and goes on after", function()
+    local refuse = native.path("refuse")
+    touch(refuse)
+    local process = run([[
+      local e = engine.new()
+      for _ = 1, 3 do assert(e:submit({ url = arg[1], timeout = 60, try_timeout = 60 })) end
+      for _, exchange in ipairs((pump.finish(e, 3))) do say(exchange.code, exchange.sent) end
+      os.remove(arg[2])
+      say(pump.one(e, { url = arg[1] }).status)
+      e:close()
+    ]], { server.url, refuse }, { env = { LD_PRELOAD = preload("failing_epoll"), RTC_FAILING_EPOLL = refuse } })
+    for _ = 1, 3 do hears(process, "EngineFailed\tfalse") end
+    hears(process, "200")
+    ends_well(process)
+    assert.equal(1, server:state().requests)
   end)
 end)

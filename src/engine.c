@@ -82,6 +82,7 @@ struct rtc_engine {
     double curl_due;  /* when libcurl wants to be called though no socket is ready */
     double queue_due; /* no call in the queue is overdue before this */
     double armed;     /* what the timer is set to */
+    bool broken;      /* libcurl gave up on all its transfers: a socket could not be watched, or memory failed */
     int64_t last_id;
     call_list queue;
     call_list active;
@@ -794,7 +795,7 @@ static void collect(rtc_engine *e)
 static void act(rtc_engine *e, curl_socket_t fd, int events)
 {
     int running = 0;
-    curl_multi_socket_action(e->multi, fd, events, &running);
+    e->broken = curl_multi_socket_action(e->multi, fd, events, &running) != CURLM_OK || e->broken;
 }
 
 static void run_timers(rtc_engine *e)
@@ -884,6 +885,20 @@ static void handle_ready(rtc_engine *e, double until)
             return;
         }
     }
+}
+
+/* libcurl does nothing more for transfers that it gave up, not even watch their time. It can be used again once they
+ * are gone. */
+static void fail_active(rtc_engine *e)
+{
+    while (e->active.first != NULL) {
+        call *c = e->active.first;
+        snprintf(c->exchange.message, sizeof c->exchange.message, "a socket could not be watched, or memory failed");
+        leave_wire(c);
+        close_call(c, RTC_ENGINE_FAILED);
+        list_append(&e->done, c);
+    }
+    e->broken = false;
 }
 
 /* ---- fork ---- */
@@ -1086,6 +1101,9 @@ size_t rtc_engine_step(rtc_engine *e, double budget)
     collect(e);
     start_queued(e, until);
     collect(e);
+    if (e->broken) {
+        fail_active(e);
+    }
     arm_timer(e);
     return e->done.count;
 }
