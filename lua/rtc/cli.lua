@@ -1,0 +1,125 @@
+--- The command line: what may be written on it, and how it ends.
+
+local core = require("rtc.native").load("rtc.core")
+local terminal = require "rtc.cli.terminal"
+
+local cli = {}
+
+local EPILOG = "Environment: VOLC_ACCESSKEY and VOLC_SECRETKEY (the keys), RTC_APP_ID and RTC_FROM (defaults of --app "
+  .. "and --from), RTC_ENDPOINT (default of --endpoint). With the endpoint \"sandbox\" the sandbox's ready-made keys "
+  .. "are used instead.\n\n"
+  .. "Exit codes: 0 done; 1 refused or failed, and certainly not delivered; 2 wrong usage; 3 the outcome is not known: "
+  .. "the message may have been delivered."
+
+--- A converter for argparse: whole numbers from `least` to `most`.
+local function whole(name, least, most)
+  return function(text)
+    local number = text:find("^[0-9]+$") and #text <= 15 and tonumber(text)
+    if number and number >= least and number <= most then
+      return math.floor(number)
+    end
+    return nil, ("%s: '%s' is not a whole number from %d to %d"):format(name, text, least, most)
+  end
+end
+
+--- It may stand before the command and after it. argparse lets the second place forget what the first one said, unless
+--- each has a name of its own.
+local function add_endpoint(parser, target)
+  parser:option("--endpoint"):target(target):argname("<endpoint>")
+    :description('Where to: "https://host[:port]"; "sandbox[:PORT]" on this machine. Default: RTC_ENDPOINT.')
+end
+
+local function add_message(command)
+  add_endpoint(command, "command_endpoint")
+  command:argument("text"):args("?")
+    :description('The message. "-", or none: standard input to its end, byte for byte.')
+  command:option("--room"):count(1):argname("<id>"):description("The room that the receiver is in.")
+  command:option("--to"):count(1):argname("<id>"):description("The receiver's user ID.")
+  command:option("--from"):argname("<id>"):description("The sender's ID. Default: RTC_FROM.")
+  command:option("--app"):argname("<id>"):description("The app's ID. Default: RTC_APP_ID.")
+  command:option("--file"):argname("<path>"):description("Take the message from a file, byte for byte.")
+  command:flag("--binary"):description("Send it as a binary message: any bytes, not only UTF-8 text.")
+end
+
+local function add_sandbox(parser)
+  local command = parser:command("sandbox"):summary("Run the service on this machine, for trying out and for tests.")
+  command:option("--host"):argname("<address>"):description("Address to listen on. Default: 127.0.0.1.")
+  command:option("--port"):argname("<number>"):convert(whole("--port", 0, 65535))
+    :description("Port to listen on; 0: any free one. Default: 8790.")
+end
+
+local function add_listen(parser)
+  local command = parser:command("listen"):summary("Join a room of the sandbox, and print each message that comes.")
+  add_endpoint(command, "command_endpoint")
+  command:option("--room"):count(1):argname("<id>"):description("The room to join.")
+  command:option("--user"):count(1):argname("<id>"):description("The user ID to join with.")
+  command:option("--app"):argname("<id>"):description("The app's ID. Default: RTC_APP_ID, or the sandbox's.")
+  command:option("--count"):argname("<n>"):convert(whole("--count", 1, 1000000000))
+    :description("End after so many messages.")
+  command:mutex(
+    command:flag("--json"):description("Print a JSON object a line; a binary message in base64."),
+    command:flag("--raw"):description("Print the messages' bytes and nothing else; what came goes to standard error.")
+  )
+end
+
+local function make_parser(argparse)
+  local parser = argparse("rtc", "Signs and sends Volcengine RTC messages."):epilog(EPILOG)
+  parser:usage_max_width(100):help_max_width(100)
+  parser:command_target("command")
+  parser:flag("--version"):description("Print the version."):action(function()
+    terminal.write(core.version, "\n")
+    terminal.finish(terminal.DONE)
+  end)
+  add_endpoint(parser, "endpoint")
+  add_sandbox(parser)
+  add_listen(parser)
+  add_message(parser:command("send"):summary("Send a message to a user in a room, and print the receipt."))
+  local sign = parser:command("sign"):summary("Show how that message would be signed, and send nothing.")
+  add_message(sign)
+  sign:option("--time"):argname("<seconds>"):convert(whole("--time", 0, 253402300799))
+    :description("Sign as of this time, in Unix seconds. Default: now.")
+  parser.error = function(at, problem)
+    io.stderr:write("rtc: ", terminal.harmless(problem), "\n", at:get_usage(), "\n")
+    terminal.finish(terminal.USAGE)
+  end
+  return parser
+end
+
+local function run(arguments, started)
+  local found, argparse = pcall(require, "argparse")
+  if not found then
+    terminal.finish(terminal.FAILED, "the Lua module argparse is missing: apt-get install lua-argparse (Debian), or "
+      .. "luarocks install argparse")
+  end
+  local given = make_parser(argparse):parse(arguments)
+  given.endpoint = given.command_endpoint or given.endpoint
+  started.command = given.command
+  return require("rtc.cli." .. given.command)(given)
+end
+
+--- How a command ends that raised: quietly on Ctrl-C, else with one line that says why.
+local function judge(raised, started)
+  local ending = terminal.ending(raised)
+  if ending then
+    if ending.message then
+      terminal.complain(ending.message)
+    end
+    return ending.code
+  elseif type(raised) == "string" and raised:find("interrupted!$") then
+    return 130
+  end
+  terminal.complain("this should not happen, please report it: " .. tostring(raised))
+  -- Whatever it was, it may have come after the message left.
+  return started.command == "send" and terminal.UNKNOWN or terminal.FAILED
+end
+
+--- Runs a command line.
+---@param arguments string[]
+---@return integer exit code
+function cli.main(arguments)
+  local started = {}
+  local ok, result = pcall(run, arguments, started)
+  return ok and result or judge(result, started)
+end
+
+return cli

@@ -1,0 +1,85 @@
+--- rtc listen: joins a room of the sandbox and prints what the person in it gets.
+
+local json = require("cjson").new()
+local core = require("rtc.native").load("rtc.core")
+local target = require "rtc.cli.target"
+local terminal = require "rtc.cli.terminal"
+
+local SHOWN = 16 -- bytes of a binary message on a line
+
+local function hex(bytes)
+  local shown = bytes:sub(1, SHOWN):gsub(".", function(char)
+    return (" %02x"):format(char:byte())
+  end)
+  return shown .. (#bytes > SHOWN and " …" or "")
+end
+
+local function line(received)
+  local content = received.binary and ("%d bytes:%s"):format(#received.message, hex(received.message))
+    or terminal.quoted(received.message)
+  return ("%s from %s: %s\n"):format(received.callback, terminal.line(received.from), content)
+end
+
+--- JSON that is safe to look at, too: cjson leaves the controls beyond ASCII as they are.
+local function json_string(text)
+  return (json.encode(text):gsub("\194([\128-\159])", function(char)
+    return ("\\u%04x"):format(char:byte())
+  end))
+end
+
+local function json_line(received)
+  local content = received.binary and { "message_base64", core.base64(received.message) }
+    or { "message", received.message }
+  return ('{"callback":%s,"room_id":%s,"from":%s,"%s":%s}\n'):format(json_string(received.callback),
+    json_string(received.room_id), json_string(received.from), content[1], json_string(content[2]))
+end
+
+--- With --raw the message alone goes to standard output, and the readable line to standard error.
+local function show(given, received)
+  if given.json then
+    terminal.write(json_line(received))
+  elseif given.raw then
+    io.stderr:write(line(received))
+    terminal.write(received.message)
+  else
+    terminal.write(line(received))
+  end
+end
+
+local function join(given)
+  local at = target.endpoint(given, "sandbox")
+  if at.scheme == "https" then
+    terminal.finish(terminal.FAILED, ("%s is no sandbox: the service delivers only to apps that joined the room by "
+      .. "its client SDK"):format(at.url))
+  end
+  local found, listen = pcall(require, "rtc.sandbox.listen")
+  if not found then
+    terminal.finish(terminal.FAILED, "rtc listen needs lua-http (Debian: apt-get install lua-http): "
+      .. tostring(listen):match("^[^\n]*"))
+  end
+  local listener, problem = listen.open {
+    endpoint = at.url, app_id = target.app(given, at), room_id = given.room, user_id = given.user,
+  }
+  if not listener then
+    terminal.finish(terminal.FAILED, tostring(problem))
+  end
+  return listener
+end
+
+---@param given table  the command line's options
+---@return integer exit code
+return function(given)
+  local listener = join(given)
+  terminal.complain(("%s is in room %s and listens"):format(given.user, given.room))
+  local left = given.count or math.huge
+  while left > 0 do
+    local received, problem = listener:next()
+    if not received then
+      terminal.finish(terminal.FAILED, "the sandbox is gone: " .. tostring(problem))
+    end
+    show(given, received)
+    left = left - 1
+  end
+  listener:close()
+  return terminal.DONE
+end

@@ -1,0 +1,473 @@
+-- bin/rtc as people run it: real processes, a real sandbox.
+
+local cjson = require("cjson").new()
+local hmac = require "openssl.hmac"
+local listen = require "rtc.sandbox.listen"
+local fault_server = require "spec.support.fault_server"
+local native = require "spec.support.native"
+local process = require "spec.support.process"
+local tree = require "spec.support.tree"
+
+local act = fault_server.act
+local SECRET = "c2VjcmV0LW5vdC1mb3ItZXllcw"
+
+local function all_bytes()
+  local bytes = {}
+  for byte = 0, 255 do
+    bytes[#bytes + 1] = string.char(byte)
+  end
+  return table.concat(bytes)
+end
+
+local function file_with(bytes)
+  local path = native.path("message")
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(bytes))
+  file:close()
+  return path
+end
+
+--- Nothing that a terminal obeys but the end of a line.
+local function assert_harmless(text)
+  assert.is_nil(text:find("[%z\1-\9\11-\31\127]"), "a control character in: " .. ("%q"):format(text))
+  assert.is_nil(text:find("\194[\128-\159]"), "a C1 control character in: " .. ("%q"):format(text))
+  assert.is_nil(text:find("\226\128\174"), "a change of direction in: " .. ("%q"):format(text))
+end
+
+--- What holds for every failure.
+local function assert_failed(result, code, pattern)
+  assert.equal(code, result.code, result.stderr)
+  assert.equal("", result.stdout)
+  assert.truthy(result.stderr:find(pattern), result.stderr)
+  assert.is_nil(result.stderr:find("traceback", 1, true), result.stderr)
+  assert.is_nil(result.stderr:find("%.lua:%d"), result.stderr)
+  assert_harmless(result.stderr)
+end
+
+describe("rtc", function()
+  local sandbox
+
+  setup(function()
+    sandbox = tree.sandbox()
+  end)
+
+  teardown(function()
+    sandbox.process:close()
+  end)
+
+  --- Arguments of `send` and `sign`, to the sandbox.
+  local function to(user, ...)
+    return { "--endpoint", sandbox.endpoint, "send", "--room", "room", "--to", user, ... }
+  end
+
+  --- The environment of somebody who has the sandbox's address and keys of his own.
+  local function with_keys(changes)
+    local env = {
+      RTC_ENDPOINT = sandbox.url, VOLC_ACCESSKEY = "AKLTsandbox", VOLC_SECRETKEY = SECRET,
+      RTC_APP_ID = "sandboxapp00000000000001", RTC_FROM = "server",
+    }
+    for name, value in pairs(changes or {}) do
+      env[name] = value
+    end
+    return env
+  end
+
+  describe("the command line", function()
+    it("prints its version", function()
+      local result = tree.run { "--version" }
+      assert.same({ 0, require("rtc")._VERSION .. "\n", "" }, { result.code, result.stdout, result.stderr })
+    end)
+
+    local options = {
+      [""] = { "--version", "--endpoint", "sandbox", "listen", "send", "sign", "VOLC_ACCESSKEY", "RTC_ENDPOINT" },
+      sandbox = { "--host", "--port" },
+      listen = { "--endpoint", "--room", "--user", "--app", "--count", "--json", "--raw" },
+      send = { "--endpoint", "--room", "--to", "--from", "--app", "--file", "--binary", "text" },
+      sign = { "--endpoint", "--room", "--to", "--from", "--app", "--file", "--binary", "text", "--time" },
+    }
+    for command, names in pairs(options) do
+      it(("explains every option: rtc %s --help"):format(command), function()
+        local result = tree.run(command == "" and { "--help" } or { command, "--help" })
+        assert.equal(0, result.code)
+        assert.equal("", result.stderr)
+        for _, name in ipairs(names) do
+          assert.truthy(result.stdout:find("\n   " .. name, 1, true) or result.stdout:find(name .. " ", 1, true), name)
+        end
+      end)
+    end
+
+    local wrong = {
+      { "no command", {}, "a command is required" },
+      { "an unknown command", { "sned" }, "unknown command 'sned'" },
+      { "an unknown option", { "send", "--rom", "r" }, "unknown option '%-%-rom'" },
+      { "no room", { "send", "--to", "u", "hi" }, "missing option '%-%-room'" },
+      { "no receiver", { "send", "--room", "r", "hi" }, "missing option '%-%-to'" },
+      { "two messages", { "send", "--room", "r", "--to", "u", "hi", "there" }, "too many arguments" },
+      { "a text and a file", { "--endpoint", "sandbox", "send", "--room", "r", "--to", "u", "--file", "x", "hi" },
+        "not both" },
+      { "a port that is none", { "sandbox", "--port", "70000" }, "%-%-port: '70000' is not a whole number" },
+      { "a count that is none", { "listen", "--room", "r", "--user", "u", "--count", "0" }, "%-%-count: '0'" },
+      { "a time that is none", { "sign", "--room", "r", "--to", "u", "--time", "now", "x" }, "%-%-time: 'now'" },
+      { "two forms at once", { "listen", "--room", "r", "--user", "u", "--json", "--raw" }, "%-%-raw" },
+      { "an endpoint that is none", { "send", "--endpoint", "ftp://x", "--room", "r", "--to", "u", "hi" },
+        "%-%-endpoint has the scheme" },
+      { "a control character", { "send", "--\27[31m" }, "unknown option '%-%-\\x1B" },
+    }
+    for _, case in ipairs(wrong) do
+      it("refuses " .. case[1], function()
+        assert_failed(tree.run(case[2]), 2, case[3])
+      end)
+    end
+
+    it("says how to begin when nothing is configured", function()
+      for _, command in ipairs { "send", "sign" } do
+        local result = tree.run { command, "--room", "r", "--to", "u", "hi" }
+        assert_failed(result, 1, "rtc %-%-endpoint sandbox send")
+        assert.truthy(result.stderr:find("VOLC_ACCESSKEY", 1, true))
+      end
+    end)
+
+    it("says which half of the keys is missing", function()
+      local result = tree.run({ "send", "--room", "r", "--to", "u", "hi" }, { env = { VOLC_ACCESSKEY = "AKLTmine" } })
+      assert_failed(result, 1, "VOLC_SECRETKEY is not set")
+    end)
+
+    it("names the package when argparse is missing", function()
+      local hide = 'package.preload.argparse = function() error("hidden") end'
+      assert_failed(process.run { "tools/lua", "-e", hide, "bin/rtc", "--version" }, 1, "lua%-argparse")
+    end)
+
+    it("names the tool when the module is not where Lua looks", function()
+      local result = process.run({ "lua5.4", "bin/rtc", "--version" }, { env = { LUA_PATH_5_4 = "?.none" } })
+      assert_failed(result, 1, "tools/lua")
+    end)
+  end)
+
+  describe("send", function()
+    local receiver
+
+    setup(function()
+      receiver = assert(listen.open { endpoint = sandbox.url, room_id = "room", user_id = "alice" })
+    end)
+
+    teardown(function()
+      receiver:close()
+    end)
+
+    local function assert_received(result, message, binary)
+      assert.equal(0, result.code, result.stderr)
+      assert.equal("", result.stderr)
+      assert.truthy(result.stdout:find("^SendRoomUnicast: accepted [^\n]*\n$"), result.stdout)
+      local got = assert(receiver:next(10))
+      assert.equal(binary and "onUserBinaryMessageReceived" or "onUserMessageReceived", got.callback)
+      assert.is_true(message == got.message, ("%q arrived"):format(got.message))
+      return got
+    end
+
+    it("takes the text from its argument", function()
+      assert_received(tree.run(to("alice", "Grüße, 世界\n")), "Grüße, 世界\n")
+    end)
+
+    it("takes a text that begins with a dash", function()
+      assert_received(tree.run(to("alice", "--", "-1")), "-1")
+    end)
+
+    it("reads standard input to its end without a text, and with -", function()
+      local text = ("line\n"):rep(2000) .. "no line end"
+      assert_received(tree.run(to("alice"), { stdin = text }), text)
+      assert_received(tree.run(to("alice", "-"), { stdin = text }), text)
+      assert_received(tree.run(to("alice", "--file", "-"), { stdin = text }), text)
+    end)
+
+    it("sends every byte of a file and of standard input", function()
+      local bytes = all_bytes():rep(256)
+      local path = file_with(bytes)
+      assert_received(tree.run(to("alice", "--binary", "--file", path)), bytes, true)
+      assert_received(tree.run(to("alice", "--binary"), { stdin = bytes }), bytes, true)
+      os.remove(path)
+    end)
+
+    it("takes the endpoint before the command, after it and from the environment", function()
+      assert_received(tree.run(to("alice", "before")), "before")
+      local arguments = { "send", "--room", "room", "--to", "alice", "--endpoint", sandbox.endpoint, "after" }
+      assert_received(tree.run(arguments, { env = { RTC_ENDPOINT = "https://127.0.0.1:1" } }), "after")
+      arguments = { "send", "--room", "room", "--to", "alice", "around" }
+      assert_received(tree.run(arguments, { env = { RTC_ENDPOINT = sandbox.endpoint } }), "around")
+    end)
+
+    it("sends in the name of --from, and to --app", function()
+      local app = "sandboxapp00000000000001"
+      local got = assert_received(tree.run(to("alice", "--from", "referee", "--app", app, "hi")), "hi")
+      assert.equal("referee", got.from)
+    end)
+
+    it("asks for a message when standard input is a terminal", function()
+      local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice"):format(sandbox.endpoint)
+      local result = process.run({ "script", "-qec", command, "/dev/null" }, { env = tree.environment() })
+      assert.equal(2, result.code, result.stdout)
+      assert.truthy(result.stdout:find("there is no message", 1, true), result.stdout)
+    end)
+
+    it("tells exit code 1 for what was not delivered", function()
+      assert_failed(tree.run(to("alice", "--file", "/nonexistent")), 1, "/nonexistent: No such file")
+      assert_failed(tree.run(to("alice", "--file", "/")), 1, "cannot read /: Is a directory")
+      assert_failed(tree.run(to("alice", "\255")), 1, "InvalidArgument: .*UTF%-8.*not sent")
+      assert_failed(tree.run(to("alice"), { stdin = ("x"):rep(65537) }), 1, "InvalidArgument: .*65537")
+      assert_failed(tree.run(to("al ice", "hi")), 1, "InvalidArgument: to ")
+      assert_failed(tree.run { "--endpoint", "sandbox:1", "send", "--room", "r", "--to", "u", "hi" }, 1,
+        "ConnectFailed: .*not sent.*rtc sandbox")
+    end)
+
+    it("reads no more of an endless input than memory can bear", function()
+      local command = "tools/lua bin/rtc --endpoint sandbox:1 send --room r --to u </dev/zero"
+      local result = process.run({ "sh", "-c", command }, { env = tree.environment() })
+      assert_failed(result, 1, "too much for a message")
+    end)
+
+    it("tells exit code 1, and never the secret, when the signature does not match", function()
+      local result = tree.run({ "send", "--room", "room", "--to", "alice", "hi" }, { env = with_keys() })
+      assert_failed(result, 1, "SignatureDoesNotMatch: .*rejected")
+      assert.is_nil((result.stdout .. result.stderr):find(SECRET, 1, true))
+    end)
+
+    it("tells exit code 3 when the message may have been delivered", function()
+      local server = fault_server.start({})
+      server:script({ act.read(), act.close() })
+      local result = tree.run({ "send", "--room", "room", "--to", "alice", "hi" },
+        { env = with_keys { RTC_ENDPOINT = server.url } })
+      server:stop()
+      assert_failed(result, 3, "it may have been delivered")
+    end)
+
+    it("shows an answer's control characters, and never obeys them", function()
+      local server = fault_server.start({})
+      server:script({ act.read(), act.answer { status = 502, body = "\27]0;owned\7\27[2J\194\155\226\128\174" } })
+      local result = tree.run({ "send", "--room", "room", "--to", "alice", "hi" },
+        { env = with_keys { RTC_ENDPOINT = server.url } })
+      server:stop()
+      assert_failed(result, 3, "owned")
+    end)
+
+    it("has sent the message even if nobody takes the receipt", function()
+      local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice hi >/dev/full")
+        :format(sandbox.endpoint)
+      local result = process.run({ "sh", "-c", command }, { env = tree.environment() })
+      assert.equal(0, result.code)
+      assert.truthy(result.stderr:find("cannot write to standard output: No space left", 1, true), result.stderr)
+      assert.equal("hi", assert(receiver:next(10)).message)
+    end)
+  end)
+
+  describe("listen", function()
+    local listener
+
+    local function start(...)
+      listener = tree.start { "--endpoint", sandbox.endpoint, "listen", "--room", "hall", "--user", "bob", ... }
+      tree.await(function()
+        return listener:stderr():find("listens", 1, true) or listener.code
+      end, "rtc listen")
+    end
+
+    local function send(message, binary)
+      local result = tree.run({ "--endpoint", sandbox.endpoint, "send", "--room", "hall", "--to", "bob",
+        binary and "--binary" or "-" }, { stdin = message })
+      assert.equal(0, result.code, result.stderr)
+    end
+
+    after_each(function()
+      if listener then
+        listener:close()
+      end
+      listener = nil
+    end)
+
+    it("prints a line a message, and ends after --count", function()
+      start("--count", "3")
+      send("Grüße, 世界")
+      send('a "quoted"\\ line\nand\27[31m more\194\155\226\128\174')
+      send(all_bytes(), true)
+      assert.equal('onUserMessageReceived from server: "Grüße, 世界"', listener:line())
+      assert.equal([[onUserMessageReceived from server: "a \"quoted\"\\ line\nand\x1B[31m more\u{9B}\u{202E}"]],
+        listener:line())
+      assert.equal("onUserBinaryMessageReceived from server: 256 bytes: 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e "
+        .. "0f …", listener:line())
+      assert.equal(0, (listener:wait()))
+      assert.equal("", listener:rest())
+      assert.equal("rtc: bob is in room hall and listens\n", listener:stderr())
+    end)
+
+    it("prints objects for machines", function()
+      start("--count", "2", "--json")
+      local text = '"\\/\27\127\194\155\n' .. "世界"
+      send(text)
+      send(all_bytes(), true)
+      local line = listener:line()
+      assert_harmless(line)
+      assert.same({ callback = "onUserMessageReceived", room_id = "hall", from = "server", message = text },
+        cjson.decode(line))
+      local object = cjson.decode(listener:line())
+      assert.equal("onUserBinaryMessageReceived", object.callback)
+      assert.equal((require("mime").b64(all_bytes())), object.message_base64)
+      assert.is_nil(object.message)
+      assert.equal(0, (listener:wait()))
+    end)
+
+    it("prints the bytes alone with --raw", function()
+      start("--count", "2", "--raw")
+      local text = "no line end \27[31m"
+      send(text)
+      send(all_bytes(), true)
+      assert.equal(0, (listener:wait()))
+      assert.is_true(listener:rest() == text .. all_bytes())
+      assert.truthy(listener:stderr():find('onUserMessageReceived from server: "no line end \\x1B[31m"', 1, true))
+      assert_harmless(listener:stderr())
+    end)
+
+    it("ends quietly on Ctrl-C", function()
+      start()
+      listener:kill("INT")
+      assert.equal(130, (listener:wait()))
+      assert.equal("", listener:rest())
+      assert.equal("rtc: bob is in room hall and listens\n", listener:stderr())
+    end)
+
+    for how, ignore in pairs { ["by a signal"] = "", ["by an error"] = "trap '' PIPE; " } do
+      it("ends quietly when its reader has gone, told " .. how, function()
+        local errors = native.path("listen")
+        local command = ("%stools/lua bin/rtc --endpoint %s listen --room hall --user bob 2>%s | head -n 1")
+          :format(ignore, sandbox.endpoint, errors)
+        local pipeline = process.spawn({ "sh", "-c", command }, { env = tree.environment() })
+        local function stderr()
+          local file = io.open(errors, "rb")
+          local text = file and file:read("*a") or ""
+          if file then
+            file:close()
+          end
+          return text
+        end
+        tree.await(function()
+          return stderr():find("listens", 1, true)
+        end, "rtc listen")
+        send("one")
+        assert.equal('onUserMessageReceived from server: "one"', pipeline:line())
+        -- `head` has gone, or will before long: some message finds nobody.
+        tree.await(function()
+          send("more")
+          return pipeline:wait(0.05)
+        end, "the end of the pipeline")
+        pipeline:close()
+        assert.equal("rtc: bob is in room hall and listens\n", stderr())
+      end)
+    end
+
+    it("says so when the sandbox ends", function()
+      local other = tree.sandbox()
+      local orphan = tree.start { "--endpoint", other.endpoint, "listen", "--room", "hall", "--user", "bob" }
+      tree.await(function()
+        return orphan:stderr():find("listens", 1, true)
+      end, "rtc listen")
+      other.process:close()
+      assert.equal(1, (orphan:wait()))
+      assert.truthy(orphan:stderr():find("rtc: the sandbox is gone", 1, true), orphan:stderr())
+      orphan:close()
+    end)
+
+    it("says so when there is no sandbox", function()
+      assert_failed(tree.run { "--endpoint", "sandbox:1", "listen", "--room", "r", "--user", "u" }, 1,
+        "cannot reach http://127%.0%.0%.1:1.*rtc sandbox")
+      assert_failed(tree.run { "--endpoint", "https://localhost", "listen", "--room", "r", "--user", "u" }, 1,
+        "is no sandbox")
+      assert_failed(tree.run({ "listen", "--room", "r", "--user", "u" }, { env = { RTC_ENDPOINT = "http://" } }), 1,
+        "RTC_ENDPOINT has")
+    end)
+  end)
+
+  describe("sign", function()
+    --- The text under a heading of `rtc sign`, or of the sandbox's log.
+    local function section(text, heading)
+      local lines
+      for line in text:gmatch("[^\n]+") do
+        local content = line:match("^    | (.*)$")
+        if lines and content then
+          lines[#lines + 1] = content
+        elseif lines then
+          break
+        elseif line:find("^ *" .. heading) then
+          lines = {}
+        end
+      end
+      assert(lines, "no " .. heading .. " in:\n" .. text)
+      return table.concat(lines, "\n")
+    end
+
+    local function sign(time, env)
+      local result = tree.run({ "sign", "--room", "room", "--to", "alice", "--time", tostring(time), "Grüße" },
+        { env = env })
+      assert.equal(0, result.code, result.stderr)
+      assert.equal("", result.stderr)
+      return result.stdout
+    end
+
+    it("shows how the signature came about, and the secret nowhere", function()
+      local shown = sign(1735787045, with_keys())
+      assert.is_nil(shown:find(SECRET, 1, true))
+      assert.equal("20250102/cn-north-1/rtc/request", section(shown, "credential scope"))
+      local key = SECRET
+      for _, part in ipairs { "20250102", "cn-north-1", "rtc", "request" } do
+        key = hmac.new(key, "sha256"):final(part)
+      end
+      local signature = hmac.new(key, "sha256"):final(section(shown, "string to sign")):gsub(".", function(char)
+        return ("%02x"):format(char:byte())
+      end)
+      assert.equal(signature, section(shown, "signature"))
+      assert.equal("HMAC-SHA256 Credential=AKLTsandbox/20250102/cn-north-1/rtc/request, SignedHeaders="
+        .. section(shown, "signed headers") .. ", Signature=" .. signature, section(shown, "Authorization"))
+      assert.truthy(section(shown, "body"):find('"Message":"Grüße"', 1, true))
+    end)
+
+    it("can be laid beside the sandbox's log", function()
+      local env = with_keys()
+      local own = tree.sandbox()
+      env.RTC_ENDPOINT = own.url
+      local result = tree.run({ "send", "--room", "room", "--to", "alice", "Grüße" }, { env = env })
+      assert_failed(result, 1, "SignatureDoesNotMatch")
+      own.process:kill("TERM")
+      own.process:wait()
+      local log = own.process:rest()
+      own.process:close()
+      local year, month, day, hour, minute, second =
+        section(log, "canonical request"):match("\nx%-date:(%d%d%d%d)(%d%d)(%d%d)T(%d%d)(%d%d)(%d%d)Z\n")
+      local days = process.run({ "date", "-u", "-d", ("%s-%s-%s %s:%s:%s"):format(year, month, day, hour, minute,
+        second), "+%s" })
+      local shown = sign(tonumber(days.stdout), env)
+      assert.equal(section(log, "canonical request"), section(shown, "canonical request"))
+      assert.equal(section(log, "string to sign"), section(shown, "string to sign"))
+    end)
+
+    it("takes what send takes, and refuses the same", function()
+      assert_failed(tree.run { "--endpoint", "sandbox", "sign", "--room", "r", "--to", "a b", "hi" }, 1,
+        "InvalidArgument")
+      local result = tree.run({ "--endpoint", "sandbox", "sign", "--room", "r", "--to", "u", "--binary" },
+        { stdin = "\0\1" })
+      assert.equal(0, result.code)
+      assert.truthy(section(result.stdout, "body"):find('"AAE="', 1, true))
+    end)
+  end)
+
+  describe("sandbox", function()
+    it("says so when its port is taken", function()
+      assert_failed(tree.run { "sandbox", "--port", tostring(sandbox.port) }, 1, "cannot listen on 127%.0%.0%.1")
+    end)
+
+    for _, signal in ipairs { "INT", "TERM" } do
+      it("ends quietly on SIG" .. signal, function()
+        local own = tree.sandbox()
+        assert(listen.open { endpoint = own.url, room_id = "room", user_id = "alice" }):close()
+        own.process:kill(signal)
+        assert.equal(0, (own.process:wait()))
+        assert.equal("", own.process:stderr())
+        own.process:close()
+      end)
+    end
+  end)
+end)
