@@ -15,6 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#define GIVE_UP(pointer) __lsan_ignore_object(pointer)
+#else
+#define GIVE_UP(pointer) (void)(pointer)
+#endif
+
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "rtc needs libcurl 7.87 or later"
 #endif
@@ -45,6 +52,7 @@ struct call {
     rtc_engine *engine;
     CURL *easy; /* while on the wire */
     double submitted;
+    double started; /* when it left the queue */
     double deadline;
     double try_timeout;
     double connect_timeout;
@@ -80,7 +88,7 @@ struct rtc_engine {
     int epoll;
     int timer;
     double curl_due;  /* when libcurl wants to be called though no socket is ready */
-    double queue_due; /* no call in the queue is overdue before this */
+    double limit_due; /* no call has passed a limit of time before this */
     double armed;     /* what the timer is set to */
     bool broken;      /* libcurl gave up on all its transfers: a socket could not be watched, or memory failed */
     int64_t last_id;
@@ -477,8 +485,7 @@ static double due(const rtc_engine *e)
     if (can_start(e)) {
         return 0;
     }
-    double queue_due = e->queue.count > 0 ? e->queue_due : NEVER;
-    return e->curl_due < queue_due ? e->curl_due : queue_due;
+    return e->curl_due < e->limit_due ? e->curl_due : e->limit_due;
 }
 
 /* Puts into the epoll set that a step is due at some time, so that one descriptor tells all. */
@@ -582,7 +589,6 @@ static void set_method(setting *s, const call *c)
 
 static CURLcode set_request(CURL *easy, call *c)
 {
-    double left = c->deadline - rtc_engine_now();
     setting s = {easy, CURLE_OK};
     SET(&s, CURLOPT_URL, c->url);
     set_method(&s, c);
@@ -591,7 +597,8 @@ static CURLcode set_request(CURL *easy, call *c)
     SET(&s, CURLOPT_FRESH_CONNECT, c->fresh ? 1L : 0L);
     /* Refuses a longer answer by its Content-Length; on_body counts what has none. 0 would mean: no limit. */
     SET(&s, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(c->max_response > 0 ? c->max_response : 1));
-    SET(&s, CURLOPT_TIMEOUT_MS, to_milliseconds(left < c->try_timeout ? left : c->try_timeout));
+    /* The limits of time are the engine's own: libcurl's can be lost, when its timer fires a moment before its clock
+     * agrees. This one also divides the time among a name's addresses, when the first does not answer. */
     SET(&s, CURLOPT_CONNECTTIMEOUT_MS, to_milliseconds(c->connect_timeout));
     SET(&s, CURLOPT_ERRORBUFFER, c->exchange.message);
     SET(&s, CURLOPT_WRITEDATA, c);
@@ -811,22 +818,69 @@ static void fail_in_queue(call *c, rtc_failure failure, const char *message)
     list_append(&c->engine->done, c);
 }
 
-static void expire_queue(rtc_engine *e, double now)
+/* The limits of time, as a request has them. */
+typedef struct limit {
+    double due;
+    double seconds;
+    const char *name;
+} limit;
+
+static limit limit_of(const call *c)
 {
-    if (e->queue.count == 0 || now < e->queue_due) {
-        return;
+    limit tightest = {c->deadline, c->deadline - c->submitted, "timeout"};
+    if (c->easy != NULL && c->started + c->try_timeout < tightest.due) {
+        tightest = (limit){c->started + c->try_timeout, c->try_timeout, "try_timeout"};
     }
-    double earliest = NEVER;
+    if (c->easy != NULL && c->starts == 0 && c->started + c->connect_timeout < tightest.due) {
+        tightest = (limit){c->started + c->connect_timeout, c->connect_timeout, "connect_timeout"};
+    }
+    return tightest;
+}
+
+static void note_limit(rtc_engine *e, const call *c)
+{
+    double limit_due = limit_of(c).due;
+    if (limit_due < e->limit_due) {
+        e->limit_due = limit_due;
+    }
+}
+
+static void time_out(call *c)
+{
+    limit passed = limit_of(c);
+    const char *doing = c->easy == NULL  ? "waiting for a free connection"
+                        : c->starts == 0 ? "connecting"
+                                         : "waiting for the whole answer";
+    snprintf(c->exchange.message, sizeof c->exchange.message, "timed out after %g seconds (%s) while %s",
+             passed.seconds, passed.name, doing);
+    if (c->easy != NULL) {
+        leave_wire(c);
+    }
+    close_call(c, RTC_TIMEOUT);
+    list_append(&c->engine->done, c);
+}
+
+static void expire_list(rtc_engine *e, const call_list *list, double now)
+{
     call *next;
-    for (call *c = e->queue.first; c != NULL; c = next) {
+    for (call *c = list->first; c != NULL; c = next) {
         next = c->next;
-        if (c->deadline <= now) {
-            fail_in_queue(c, RTC_TIMEOUT, "timed out while waiting for a free connection");
-        } else if (c->deadline < earliest) {
-            earliest = c->deadline;
+        if (limit_of(c).due <= now) {
+            time_out(c);
+        } else {
+            note_limit(e, c);
         }
     }
-    e->queue_due = earliest;
+}
+
+static void expire(rtc_engine *e)
+{
+    double now = rtc_engine_now();
+    if (now >= e->limit_due) {
+        e->limit_due = NEVER;
+        expire_list(e, &e->queue, now);
+        expire_list(e, &e->active, now);
+    }
 }
 
 static void start(rtc_engine *e, call *c)
@@ -846,6 +900,8 @@ static void start(rtc_engine *e, call *c)
     }
     list_remove(c);
     list_append(&e->active, c);
+    c->started = rtc_engine_now();
+    note_limit(e, c);
 }
 
 /* One at a time, so that the budget can end it between two: opening a connection is the dearest thing here. */
@@ -878,13 +934,16 @@ static void handle_event(rtc_engine *e, const struct epoll_event *event)
 static void handle_ready(rtc_engine *e, double until)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
-    int count = epoll_wait(e->epoll, events, EVENTS_AT_ONCE, 0);
-    for (int i = 0; i < count; i++) {
-        handle_event(e, &events[i]);
-        if (rtc_engine_now() >= until) {
-            return;
+    int count;
+    do {
+        count = epoll_wait(e->epoll, events, EVENTS_AT_ONCE, 0);
+        for (int i = 0; i < count; i++) {
+            handle_event(e, &events[i]);
+            if (rtc_engine_now() >= until) {
+                return;
+            }
         }
-    }
+    } while (count == EVENTS_AT_ONCE);
 }
 
 /* libcurl does nothing more for transfers that it gave up, not even watch their time. It can be used again once they
@@ -930,7 +989,7 @@ static bool open_engine(rtc_engine *e)
 {
     e->pid = getpid();
     e->curl_due = NEVER;
-    e->queue_due = NEVER;
+    e->limit_due = NEVER;
     e->armed = NEVER;
     return open_descriptors(e) && open_multi(e);
 }
@@ -957,6 +1016,13 @@ static void abandon(rtc_engine *e)
     }
     e->socket_count = 0;
     close_descriptors(e);
+    GIVE_UP(e->multi);
+    for (size_t i = 0; i < e->idle_count; i++) {
+        GIVE_UP(e->idle[i]);
+    }
+    for (call *c = e->active.first; c != NULL; c = c->next) {
+        GIVE_UP(c->easy);
+    }
     e->multi = NULL;
     e->idle_count = 0;
     list_free(&e->queue);
@@ -1066,9 +1132,7 @@ int64_t rtc_engine_submit(rtc_engine *e, const rtc_request *request)
     }
     c->exchange.id = ++e->last_id;
     list_append(&e->queue, c);
-    if (c->deadline < e->queue_due) {
-        e->queue_due = c->deadline;
-    }
+    note_limit(e, c);
     arm_timer(e);
     return c->exchange.id;
 }
@@ -1091,14 +1155,13 @@ size_t rtc_engine_step(rtc_engine *e, double budget)
     if (!own_process(e)) {
         return 0;
     }
-    double now = rtc_engine_now();
-    double until = budget < 0 ? NEVER : now + budget;
-    expire_queue(e, now);
+    double until = budget < 0 ? NEVER : rtc_engine_now() + budget;
     handle_ready(e, until);
     if (rtc_engine_now() >= e->curl_due) {
         run_timers(e);
     }
     collect(e);
+    expire(e); /* after what was ready: an answer that has come counts, even if nobody stepped in time */
     start_queued(e, until);
     collect(e);
     if (e->broken) {
