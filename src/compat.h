@@ -4,6 +4,8 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 #if LUA_VERSION_NUM < 501 || LUA_VERSION_NUM > 505
 #error "rtc builds against the headers of Lua 5.1 to 5.5"
@@ -29,6 +31,18 @@ static inline void rtc_setfuncs(lua_State *L, const luaL_Reg *functions)
         lua_pushcfunction(L, functions->func);
         lua_setfield(L, -2, functions->name);
     }
+}
+
+/* Whether the table on top of the stack is a list of that length: no entry is outside of it, as those of a map are. */
+static inline bool rtc_is_list(lua_State *L, size_t length)
+{
+    size_t entries = 0;
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        entries++;
+        lua_pop(L, 1);
+    }
+    return entries == length;
 }
 
 #endif

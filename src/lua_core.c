@@ -72,6 +72,9 @@ static bool list_length(request_reader *reader, const char *field, size_t *lengt
         return fail(reader, field, "must be a list");
     }
     *length = rtc_rawlen(reader->L, -1);
+    if (!rtc_is_list(reader->L, *length)) {
+        return fail(reader, field, "must be a list, not a map of names to values");
+    }
     if (*length > RTC_SIGN_MAX_PAIRS) {
         return fail(reader, field, "has more entries than the 64 that are taken");
     }

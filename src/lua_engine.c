@@ -146,18 +146,6 @@ static void read_header(reader *r, rtc_header *header)
     }
 }
 
-/* A table with entries that a list can't have, such as a map of names to values. */
-static bool is_list(lua_State *L, size_t count)
-{
-    size_t entries = 0;
-    lua_pushnil(L);
-    while (lua_next(L, -2) != 0) {
-        entries++;
-        lua_pop(L, 1);
-    }
-    return entries == count;
-}
-
 static void read_headers(reader *r)
 {
     lua_State *L = r->L;
@@ -168,7 +156,7 @@ static void read_headers(reader *r)
         if (count > MAX_REQUEST_HEADERS) {
             object(r, "headers", "has more entries than the 64 that are taken");
             count = 0;
-        } else if (!is_list(L, count)) {
+        } else if (!rtc_is_list(L, count)) {
             object(r, "headers", "must be a list of { name, value } pairs, not a map");
         }
         for (size_t i = 0; i < count && r->problem[0] == 0; i++) {
