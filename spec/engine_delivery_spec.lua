@@ -8,6 +8,7 @@ local fault_server = require("spec.support.fault_server")
 local pump = require("spec.support.pump")
 
 local act = fault_server.act
+local answered = pump.answered
 
 local BIG = ("x"):rep(20000000)
 
@@ -54,12 +55,6 @@ for _, transport in ipairs({ "plain", "TLS" }) do
         headers = { { "Content-Type", "application/json" } }, timeout = 5, try_timeout = 5 }
       for name, value in pairs(changes or {}) do result[name] = value end
       return result
-    end
-
-    local function answered(exchange)
-      assert.is_nil(exchange.kind, exchange.message)
-      assert.equal(200, exchange.status)
-      return json.decode(exchange.body)
     end
 
     local function failed(exchange, kinds, codes, sent)

@@ -3,12 +3,12 @@
 
 local cqueues = require("cqueues")
 local engine = require("rtc.engine")
-local json = require("cjson")
 local fault_server = require("spec.support.fault_server")
 local native = require("spec.support.native")
 local pump = require("spec.support.pump")
 
 local act = fault_server.act
+local answered = pump.answered
 
 describe("the engine", function()
   local server, e
@@ -33,12 +33,6 @@ describe("the engine", function()
   --- Every request after the first action waits until it is released by this name.
   local function hold(name, target)
     server:always(target, { act.read(), act.wait(name), act.echo() })
-  end
-
-  local function answered(exchange)
-    assert.is_nil(exchange.kind, exchange.message)
-    assert.equal(200, exchange.status)
-    return json.decode(exchange.body)
   end
 
   describe("one exchange", function()

@@ -2,7 +2,6 @@
 -- No test says how fast something is; a limit that is not kept runs into the pump's own deadline.
 
 local engine = require("rtc.engine")
-local json = require("cjson")
 local certificates = require("spec.support.certificates").make()
 local child = require("spec.support.child")
 local fault_server = require("spec.support.fault_server")
@@ -10,6 +9,7 @@ local native = require("spec.support.native")
 local pump = require("spec.support.pump")
 
 local act = fault_server.act
+local answered = pump.answered
 
 local SHORT = 0.25
 local LONG = 60
@@ -39,12 +39,6 @@ describe("the engine's time", function()
       try_timeout = LONG, connect_timeout = LONG }
     for name, value in pairs(changes or {}) do result[name] = value end
     return result
-  end
-
-  local function answered(exchange)
-    assert.is_nil(exchange.kind, exchange.message)
-    assert.equal(200, exchange.status)
-    return json.decode(exchange.body)
   end
 
   local function timed_out(exchange, sent, seconds)

@@ -1,13 +1,13 @@
 -- TLS in the engine: verification is always on, and the trust store is parsed once.
 
 local engine = require("rtc.engine")
-local json = require("cjson")
 local certificates = require("spec.support.certificates").make()
 local fault_server = require("spec.support.fault_server")
 local native = require("spec.support.native")
 local pump = require("spec.support.pump")
 
 local act = fault_server.act
+local answered = pump.answered
 
 describe("the engine's TLS", function()
   local servers, engines
@@ -36,12 +36,6 @@ describe("the engine's TLS", function()
       headers = { { "Authorization", "secret" } } }
     for name, value in pairs(changes or {}) do result[name] = value end
     return result
-  end
-
-  local function answered(exchange)
-    assert.is_nil(exchange.kind, exchange.message)
-    assert.equal(200, exchange.status)
-    return json.decode(exchange.body)
   end
 
   local function refused(exchange)

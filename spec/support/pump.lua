@@ -1,5 +1,6 @@
 --- Drives an engine until a condition holds.
 
+local json = require("cjson")
 local native = require("spec.support.native")
 
 local pump = {}
@@ -63,6 +64,15 @@ end
 function pump.during(engine, seconds)
   local deadline = native.now() + seconds
   pump.await(engine, function() return native.now() > deadline end, seconds + DEADLINE)
+end
+
+--- The fault server's ordinary answer, as what it says; fails for any other exchange.
+---@param exchange table
+---@return table
+function pump.answered(exchange)
+  assert(not exchange.kind, exchange.message)
+  assert(exchange.status == 200, "HTTP " .. tostring(exchange.status))
+  return json.decode(exchange.body)
 end
 
 return pump
