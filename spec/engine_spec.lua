@@ -451,6 +451,25 @@ describe("the engine", function()
       assert.is_nil(e:next())
     end)
 
+    it("takes whole ids only", function()
+      hold("whole", "/whole")
+      local id = e:submit(request("/whole"))
+      assert.is_nil(e:cancel(id + 0.5))
+      assert.equal(id, e:cancel(id).id)
+    end)
+
+    it("leaves nothing to wait for", function()
+      hold("due", "/due")
+      local id = e:submit(request("/due", { timeout = 0.5 }))
+      e:step()
+      e:cancel(id)
+      e:step()
+      assert.is_nil(e:timeout())
+      pump.one(e, request("/", { timeout = 0.5 }))
+      e:step()
+      assert.is_nil(e:timeout())
+    end)
+
     it("knows nothing of others", function()
       assert.is_nil(e:cancel(1))
       local id = pump.one(e, request()).id
@@ -477,6 +496,53 @@ describe("the engine", function()
       server:release("stay")
       _, by_id = pump.finish(e, 4)
       for n = 1, 4 do answered(by_id[stay[n]]) end
+    end)
+  end)
+
+  describe("what goes out", function()
+    local function received(changes)
+      pump.one(e, request("/", changes))
+      local all = server:requests()
+      return all[#all]
+    end
+
+    it("has the method that was asked for, with a body and without", function()
+      for _, method in ipairs({ "GET", "POST", "PUT", "PATCH", "DELETE" }) do
+        for _, body in ipairs({ "", "abc" }) do
+          local got = received({ method = method, body = body })
+          assert.equal(method, got.method)
+          assert.equal(body, got.body)
+        end
+      end
+      assert.equal("HEAD", received({ method = "HEAD", body = "" }).method)
+    end)
+
+    it("says the length of an empty body where there could be one", function()
+      for _, method in ipairs({ "POST", "PUT", "PATCH" }) do
+        assert.equal("0", received({ method = method, body = "" }).headers["content-length"])
+      end
+      assert.is_nil(received({ method = "GET", body = "" }).headers["content-length"])
+    end)
+
+    it("has the path as it was signed, and a header that is blank", function()
+      local got = received({ url = server.url .. "/a/../b/./c?x=1", headers = { { "X-Blank", " " } } })
+      assert.equal("/a/../b/./c?x=1", got.target)
+      assert.equal("", got.headers["x-blank"])
+    end)
+
+    it("does not take the length of a HEAD's answer for too long a body", function()
+      server:script({ act.read(), act.answer({ body = "", length = 5000000 }) })
+      local exchange = pump.one(e, request("/", { method = "HEAD", body = "" }))
+      assert.equal(200, exchange.status)
+    end)
+
+    it("gets an answer whose trailers change nothing in its head", function()
+      server:script({ act.read(), act.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: head\r\n\r\n"
+        .. "2\r\nok\r\n0\r\nX-A: trailer\r\nX-B: trailer\r\n\r\n") })
+      local exchange = pump.one(e, request())
+      assert.equal("ok", exchange.body)
+      assert.equal("head", exchange.headers["x-a"])
+      assert.is_nil(exchange.headers["x-b"])
     end)
   end)
 
@@ -512,6 +578,26 @@ describe("the engine", function()
       ["NUL"] = url .. "\0x", ["CR LF"] = url .. "\r\nX: y", ["LF"] = url .. "\nX", ["a space"] = url .. "a b",
       ["ftp"] = "ftp://127.0.0.1/x", ["file"] = "file:///etc/passwd", ["gopher"] = "gopher://127.0.0.1/x",
       ["no scheme"] = "127.0.0.1/x", ["no host"] = "http://" })
+    it("refuses a body for HEAD", function()
+      local changes = request()
+      changes.method = "HEAD"
+      refused(changes, "body")
+    end)
+
+    for _, name in ipairs({ "Content-Length", "transfer-encoding", "EXPECT" }) do
+      it("refuses the caller's own " .. name, function()
+        local changes = request()
+        changes.headers = { { name, "1" } }
+        refused(changes, "headers")
+      end)
+    end
+
+    it("refuses two Hosts", function()
+      local changes = request()
+      changes.headers = { { "Host", "a" }, { "host", "b" } }
+      refused(changes, "headers")
+    end)
+
     cases("method", { ["a table"] = {}, empty = "", ["CR LF"] = "GET\r\nX: y", ["a space"] = "GET /", ["NUL"] = "G\0" })
     cases("body", { ["a table"] = {}, ["a boolean"] = false })
     cases("headers", { ["a string"] = "X: y", ["a map"] = { X = "y" }, ["strings"] = { "X: y" },
@@ -679,6 +765,47 @@ describe("the engine", function()
       end
       for _, exchange in ipairs((pump.finish(e, 50))) do answered(exchange) end
       collectgarbage("incremental", 200, 100)
+    end)
+
+    -- A finaliser runs wherever Lua allocates: also while an exchange is turned into a table.
+    it("is not led astray by a finaliser that uses it too", function()
+      local count, wrong = 0, 0
+      local function take()
+        local exchange = e:next()
+        if not exchange then return end
+        count = count + 1
+        if exchange.code ~= "ConnectFailed" or not exchange.message:find("connect", 1, true) then wrong = wrong + 1 end
+      end
+      local function litter()
+        setmetatable({}, { __gc = function()
+          take()
+          if count < 1500 then litter() end
+        end })
+      end
+      for _ = 1, 1500 do e:submit({ url = "http://127.0.0.1:1/", proxy = "" }) end
+      pump.await(e, function() return e:step() == 1500 end)
+      litter()
+      local pause, speed = collectgarbage("setpause", 0), collectgarbage("setstepmul", 10000)
+      while count < 1500 do take() end
+      collectgarbage("setpause", pause)
+      collectgarbage("setstepmul", speed)
+      collectgarbage()
+      assert.equal(1500, count)
+      assert.equal(0, wrong)
+      assert.equal(0, e:pending())
+    end)
+
+    it("may be closed by a finaliser while an exchange is taken", function()
+      for _ = 1, 20 do
+        local each = engine.new()
+        each:submit(request("/"))
+        pump.await(each, function() return each:step() == 1 end)
+        collectgarbage("generational")
+        for _ = 1, 200 do setmetatable({}, { __gc = function() each:close() end }) end
+        local ok, exchange = pcall(each.next, each) -- closed before, meanwhile or not yet
+        if ok and exchange then pump.answered(exchange) end
+        collectgarbage("incremental")
+      end
     end)
 
     it("leaves no descriptor behind", function()

@@ -248,6 +248,55 @@ describe("signer:sign", function()
     assert.error_matches(function() core.signer("a", "s", nil, "r", "r/c") end, "service")
   end)
 
+  -- A finaliser runs wherever Lua allocates: also while the results of another call are turned into tables.
+  local function with_finalisers(fn)
+    local function litter()
+      setmetatable({}, { __gc = function()
+        signer:sign(request({ body = "other", headers = { { "X-Other", string.rep("o", 2000) } } }))
+        litter()
+      end })
+    end
+    collectgarbage("generational")
+    litter()
+    for _ = 1, 300 do
+      fn()
+      for _ = 1, 20 do
+        litter()
+      end
+    end
+    litter = function() end
+    collectgarbage("incremental")
+    collectgarbage()
+  end
+
+  it("is not led astray by a finaliser that signs too", function()
+    local right = assert(signer:sign(request()))
+    with_finalisers(function()
+      assert.same(right, signer:sign(request()))
+    end)
+  end)
+
+  it("explains the same although a finaliser signs too", function()
+    local right = assert(signer:explain(request()))
+    with_finalisers(function()
+      assert.same(right, signer:explain(request()))
+    end)
+  end)
+
+  it("raises when it is used after it was collected", function()
+    local seen
+    do
+      local owner = setmetatable({}, { __gc = function(self)
+        seen = { pcall(self.signer.sign, self.signer, request()) }
+      end })
+      owner.signer = core.signer("AKLTtest", "c2VjcmV0", nil, "cn-north-1", "rtc") -- made later: finalised first
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_false(seen[1])
+    assert.matches("collected", seen[2])
+  end)
+
   it("does not show its secret, and can't be collected by hand", function()
     assert.is_nil(tostring(signer):find("c2VjcmV0", 1, true))
     assert.is_false(getmetatable(signer))

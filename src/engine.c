@@ -5,6 +5,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@ typedef struct call_list {
  * follow the structure. */
 struct call {
     rtc_exchange exchange; /* first, so that an exchange handed out can be freed as the call it is */
+    size_t size;           /* of this whole allocation */
     call *previous;
     call *next;
     call_list *list; /* the one that it is in */
@@ -71,6 +73,8 @@ struct call {
     bool stale;     /* nothing was sent: on the kept connection stood something to read already */
     bool died;      /* the connection ended, and libcurl would have sent the request again */
     bool too_large; /* the answer */
+    bool head_done; /* the empty line after the answer's headers has come */
+    bool interim;   /* and it was that of a 1xx */
     size_t line_count;
     struct curl_slist lines[];
 };
@@ -169,6 +173,7 @@ static void call_free(call *c)
 {
     free(c->exchange.headers);
     free(c->exchange.body);
+    explicit_bzero(c, c->size); /* it holds a session token, a signature, a message */
     free(c);
 }
 
@@ -245,10 +250,12 @@ static size_t storage_size(const rtc_request *r)
 
 static call *call_new(rtc_engine *e, const rtc_request *r)
 {
-    call *c = calloc(1, sizeof *c + storage_size(r));
+    size_t size = sizeof(call) + storage_size(r);
+    call *c = calloc(1, size);
     if (c == NULL) {
         return NULL;
     }
+    c->size = size;
     c->engine = e;
     c->submitted = rtc_engine_now();
     c->deadline = c->submitted + r->timeout;
@@ -259,7 +266,8 @@ static call *call_new(rtc_engine *e, const rtc_request *r)
     char *at = (char *)&c->lines[r->header_count + UNWANTED_COUNT];
     for (size_t i = 0; i < r->header_count; i++) {
         const char *value = r->headers[i].value;
-        add_line(c, &at, r->headers[i].name, *value != 0 ? ": " : ";", value);
+        bool empty = value[strspn(value, " \t")] == 0;
+        add_line(c, &at, r->headers[i].name, empty ? ";" : ": ", empty ? "" : value);
     }
     for (size_t i = 0; i < UNWANTED_COUNT; i++) {
         if (!has_header(r, unwanted[i])) {
@@ -311,6 +319,18 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
     return grow(&x->body, &x->body_len, &c->body_cap, data, len) ? len : CURL_WRITEFUNC_ERROR;
 }
 
+/* A status line begins a head: the first one, or the next after an interim (1xx) answer. */
+static bool begins_head(call *c, const char *data, size_t len)
+{
+    bool status_line = len > 9 && memcmp(data, "HTTP/", 5) == 0;
+    if (!status_line || (c->head_done && !c->interim)) {
+        return false;
+    }
+    c->interim = data[9] == '1';
+    c->head_done = false;
+    return true;
+}
+
 static size_t on_header(char *data, size_t size, size_t count, void *user)
 {
     call *c = user;
@@ -321,9 +341,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
         c->too_large = true;
         return CURL_WRITEFUNC_ERROR;
     }
-    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-        x->headers_len = 0; /* what came before belonged to an interim answer */
+    if (begins_head(c, data, len)) {
+        x->headers_len = 0;
+    } else if (c->head_done) {
+        return len; /* a trailer: whoever sent it may be less trusted than the head's sender, RFC 9110 section 6.5 */
     }
+    c->head_done = data[0] == '\r' || data[0] == '\n';
     return grow(&x->headers, &x->headers_len, &c->headers_cap, data, len) ? len : CURL_WRITEFUNC_ERROR;
 }
 
@@ -485,7 +508,8 @@ static double due(const rtc_engine *e)
     if (can_start(e)) {
         return 0;
     }
-    return e->curl_due < e->limit_due ? e->curl_due : e->limit_due;
+    double limit_due = e->queue.count + e->active.count > 0 ? e->limit_due : NEVER;
+    return e->curl_due < limit_due ? e->curl_due : limit_due;
 }
 
 /* Puts into the epoll set that a step is due at some time, so that one descriptor tells all. */
@@ -543,6 +567,7 @@ static CURL *easy_new(rtc_engine *e)
     SET(&s, CURLOPT_QUICK_EXIT, 1L); /* never wait for a slow name lookup */
     SET(&s, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(&s, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(&s, CURLOPT_PATH_AS_IS, 1L); /* what was signed */
     SET(&s, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(&s, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* HTTP/2 costs the client a third more CPU */
     SET(&s, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -573,18 +598,33 @@ static long to_milliseconds(double seconds)
     return seconds < 0.001 ? 1L : seconds > 2e6 ? 2000000000L : (long)(seconds * 1e3);
 }
 
+static bool is_one_of(const char *method, const char *const *methods)
+{
+    while (*methods != NULL && strcmp(method, *methods) != 0) {
+        methods++;
+    }
+    return *methods != NULL;
+}
+
 static void set_method(setting *s, const call *c)
 {
-    bool post = strcmp(c->method, "POST") == 0;
+    static const char *const with_length[] = {"POST", "PUT", "PATCH", NULL}; /* 0 is said too, RFC 9110 section 8.6 */
     bool head = strcmp(c->method, "HEAD") == 0;
+    const char *implied = "GET";
     SET(s, CURLOPT_HTTPGET, 1L); /* undoes what the handle's last request set */
     if (head) {
         SET(s, CURLOPT_NOBODY, 1L);
-    } else if (post || c->body_len > 0) {
+        implied = "HEAD";
+    } else if (c->body_len > 0 || is_one_of(c->method, with_length)) {
         SET(s, CURLOPT_POST, 1L);
         SET(s, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
+        implied = "POST";
     }
-    SET(s, CURLOPT_CUSTOMREQUEST, post || head || strcmp(c->method, "GET") == 0 ? NULL : c->method);
+    SET(s, CURLOPT_CUSTOMREQUEST, strcmp(c->method, implied) == 0 ? NULL : c->method);
+    /* Refuses a longer answer by its Content-Length, which is no body's after HEAD; on_body counts what has none.
+     * 0 would mean: no limit. */
+    curl_off_t most = c->max_response > 0 ? (curl_off_t)c->max_response : 1;
+    SET(s, CURLOPT_MAXFILESIZE_LARGE, head ? (curl_off_t)0 : most);
 }
 
 static CURLcode set_request(CURL *easy, call *c)
@@ -594,9 +634,8 @@ static CURLcode set_request(CURL *easy, call *c)
     set_method(&s, c);
     SET(&s, CURLOPT_HTTPHEADER, &c->lines[0]);
     SET(&s, CURLOPT_PROXY, c->proxy);
+    SET(&s, CURLOPT_NOPROXY, c->proxy != NULL ? "" : NULL); /* the environment's exceptions are for its own proxies */
     SET(&s, CURLOPT_FRESH_CONNECT, c->fresh ? 1L : 0L);
-    /* Refuses a longer answer by its Content-Length; on_body counts what has none. 0 would mean: no limit. */
-    SET(&s, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(c->max_response > 0 ? c->max_response : 1));
     /* The limits of time are the engine's own: libcurl's can be lost, when its timer fires a moment before its clock
      * agrees. This one also divides the time among a name's addresses, when the first does not answer. */
     SET(&s, CURLOPT_CONNECTTIMEOUT_MS, to_milliseconds(c->connect_timeout));
@@ -625,22 +664,32 @@ static void return_easy(rtc_engine *e, CURL *easy)
 
 /* ---- the end of a call ---- */
 
-/* libcurl refuses a header line of 100 KB or more, and 7.88 calls it a lack of memory. That is what it is taken for
- * unless it came while the head of an answer was read. */
-static bool has_endless_line(const call *c, CURLcode code)
+static bool has_begun_sending(const call *c)
 {
-#if LIBCURL_VERSION_NUM >= 0x080600
-    if (code == CURLE_TOO_LARGE) {
-        return true;
-    }
-#endif
-    return code == CURLE_OUT_OF_MEMORY && c->starts > 0 && c->exchange.body_len == 0;
+    long head_bytes = 0;
+    return c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes) == CURLE_OK &&
+           head_bytes > 0;
 }
 
-/* 7.88 reports a broken chunk like a broken connection; only the text tells them apart. */
+/* libcurl refuses a header line of 100 KB or more. 7.88 calls it a lack of memory, and that is what it is taken for
+ * unless it came while the head of an answer was read; since 8.6 there is CURLE_TOO_LARGE, 100. */
+static bool has_endless_line(const call *c, CURLcode code)
+{
+    bool refused = code == CURLE_OUT_OF_MEMORY || (int)code == 100;
+    return refused && has_begun_sending(c) && c->exchange.body_len == 0;
+}
+
+/* A broken chunk is reported like a broken connection; only the text tells them apart. */
 static bool has_bad_chunk(const call *c)
 {
-    return strstr(c->exchange.message, "chunked-encoding") != NULL;
+    return strstr(c->exchange.message, "chunk") != NULL;
+}
+
+/* It answered CONNECT, and no tunnel came of it. Which code libcurl gives then depends on its version. */
+static bool was_refused_by_proxy(const call *c)
+{
+    long status = 0;
+    return c->starts == 0 && curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status) == CURLE_OK && status != 0;
 }
 
 static rtc_failure failure_of(const call *c, CURLcode code)
@@ -651,7 +700,6 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     if (c->died) {
         return RTC_CONNECTION_CLOSED;
     }
-    long connect_status = 0;
     switch (code) {
     case CURLE_OK:
         return RTC_ANSWERED;
@@ -659,8 +707,6 @@ static rtc_failure failure_of(const call *c, CURLcode code)
         return RTC_TIMEOUT;
     case CURLE_COULDNT_RESOLVE_HOST:
         return RTC_DNS_FAILED;
-    case CURLE_COULDNT_CONNECT:
-        return RTC_CONNECT_FAILED;
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY:
         return RTC_PROXY_FAILED;
@@ -675,14 +721,15 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     case CURLE_SSL_ENGINE_INITFAILED:
     case CURLE_SSL_CLIENTCERT:
         return RTC_TLS_FAILED;
+    case CURLE_COULDNT_CONNECT:
+        return was_refused_by_proxy(c) ? RTC_PROXY_FAILED : RTC_CONNECT_FAILED;
     case CURLE_SEND_ERROR:
     case CURLE_SEND_FAIL_REWIND:
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_PARTIAL_FILE:
-        curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
-        if (c->starts == 0 && connect_status != 0) {
-            return RTC_PROXY_FAILED; /* it answered CONNECT with a refusal */
+        if (was_refused_by_proxy(c)) {
+            return RTC_PROXY_FAILED;
         }
         if (has_bad_chunk(c)) {
             return RTC_BAD_ANSWER;
@@ -703,7 +750,7 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
     size_t room = sizeof c->exchange.message;
     if (c->died) {
         snprintf(message, room, "the connection was closed before an answer came");
-    } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > MAX_HEADERS || code == CURLE_OUT_OF_MEMORY)) {
+    } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > MAX_HEADERS || has_endless_line(c, code))) {
         snprintf(message, room, "the answer's headers are longer than %d bytes", (int)MAX_HEADERS);
     } else if (failure == RTC_ANSWER_TOO_LARGE) {
         snprintf(message, room, "the answer is longer than %zu bytes (max_response)", c->max_response);
@@ -740,6 +787,17 @@ static void close_call(call *c, rtc_failure failure)
     c->exchange.failure = failure;
     c->exchange.elapsed = rtc_engine_now() - c->submitted;
     list_remove(c);
+}
+
+/* Off the wire or out of the queue with a failure, and to be taken. */
+__attribute__((format(printf, 3, 4))) static void end_call(call *c, rtc_failure failure, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->exchange.message, sizeof c->exchange.message, format, args);
+    va_end(args);
+    close_call(c, failure);
+    list_append(&c->engine->done, c);
 }
 
 static void leave_wire(call *c)
@@ -811,13 +869,6 @@ static void run_timers(rtc_engine *e)
     act(e, CURL_SOCKET_TIMEOUT, 0);
 }
 
-static void fail_in_queue(call *c, rtc_failure failure, const char *message)
-{
-    snprintf(c->exchange.message, sizeof c->exchange.message, "%s", message);
-    close_call(c, failure);
-    list_append(&c->engine->done, c);
-}
-
 /* The limits of time, as a request has them. */
 typedef struct limit {
     double due;
@@ -848,16 +899,12 @@ static void note_limit(rtc_engine *e, const call *c)
 static void time_out(call *c)
 {
     limit passed = limit_of(c);
-    const char *doing = c->easy == NULL  ? "waiting for a free connection"
-                        : c->starts == 0 ? "connecting"
-                                         : "waiting for the whole answer";
-    snprintf(c->exchange.message, sizeof c->exchange.message, "timed out after %g seconds (%s) while %s",
-             passed.seconds, passed.name, doing);
+    const char *doing = "waiting for a free connection";
     if (c->easy != NULL) {
+        doing = c->starts == 0 ? "connecting" : "waiting for the whole answer";
         leave_wire(c);
     }
-    close_call(c, RTC_TIMEOUT);
-    list_append(&c->engine->done, c);
+    end_call(c, RTC_TIMEOUT, "timed out after %g seconds (%s) while %s", passed.seconds, passed.name, doing);
 }
 
 static void expire_list(rtc_engine *e, const call_list *list, double now)
@@ -887,7 +934,7 @@ static void start(rtc_engine *e, call *c)
 {
     CURL *easy = take_easy(e);
     if (easy == NULL) {
-        fail_in_queue(c, RTC_ENGINE_FAILED, "libcurl has no memory for another request");
+        end_call(c, RTC_ENGINE_FAILED, "libcurl has no memory for another request");
         return;
     }
     CURLcode set = set_request(easy, c);
@@ -895,7 +942,7 @@ static void start(rtc_engine *e, call *c)
     if (set != CURLE_OK || curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
         c->easy = NULL;
         return_easy(e, easy);
-        fail_in_queue(c, RTC_ENGINE_FAILED, "libcurl did not take the request");
+        end_call(c, RTC_ENGINE_FAILED, "libcurl did not take the request");
         return;
     }
     list_remove(c);
@@ -907,7 +954,7 @@ static void start(rtc_engine *e, call *c)
 /* One at a time, so that the budget can end it between two: opening a connection is the dearest thing here. */
 static void start_queued(rtc_engine *e, double until)
 {
-    while (can_start(e)) {
+    while (can_start(e) && !e->broken) {
         start(e, e->queue.first);
         run_timers(e);
         if (rtc_engine_now() >= until) {
@@ -930,32 +977,31 @@ static void handle_event(rtc_engine *e, const struct epoll_event *event)
     act(e, event->data.fd, events);
 }
 
-/* Handles what is ready now. What the budget does not allow stays ready, and comes first next time. */
+/* Handles what is ready now, up to so many; the rest stays ready. With a budget it asks for one at a time, since the
+ * kernel puts what it has reported behind what it has not: so each gets its turn, however little the budget. */
 static void handle_ready(rtc_engine *e, double until)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
+    int most = until < NEVER ? 1 : EVENTS_AT_ONCE;
+    int handled = 0;
     int count;
     do {
-        count = epoll_wait(e->epoll, events, EVENTS_AT_ONCE, 0);
+        count = epoll_wait(e->epoll, events, most, 0);
         for (int i = 0; i < count; i++) {
             handle_event(e, &events[i]);
-            if (rtc_engine_now() >= until) {
-                return;
-            }
         }
-    } while (count == EVENTS_AT_ONCE);
+        handled += count;
+    } while (count == most && handled < EVENTS_AT_ONCE && rtc_engine_now() < until);
 }
 
 /* libcurl does nothing more for transfers that it gave up, not even watch their time. It can be used again once they
  * are gone. */
-static void fail_active(rtc_engine *e)
+static void fail_if_broken(rtc_engine *e)
 {
-    while (e->active.first != NULL) {
+    while (e->broken && e->active.first != NULL) {
         call *c = e->active.first;
-        snprintf(c->exchange.message, sizeof c->exchange.message, "a socket could not be watched, or memory failed");
         leave_wire(c);
-        close_call(c, RTC_ENGINE_FAILED);
-        list_append(&e->done, c);
+        end_call(c, RTC_ENGINE_FAILED, "a socket could not be watched, or memory failed");
     }
     e->broken = false;
 }
@@ -982,6 +1028,10 @@ static bool open_multi(rtc_engine *e)
            curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e) == CURLM_OK &&
            curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
            curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e) == CURLM_OK &&
+#if LIBCURL_VERSION_NUM >= 0x081400
+           /* From here on its threads belong to the multi handle, and the easy handle's option does not count. */
+           curl_multi_setopt(e->multi, CURLMOPT_QUICK_EXIT, 1L) == CURLM_OK &&
+#endif
            curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->options.connections) == CURLM_OK;
 }
 
@@ -1008,7 +1058,7 @@ static void close_descriptors(rtc_engine *e)
 
 /* In a forked child: lets go of all that belongs to the parent. Nothing of libcurl's may be cleaned up, since that
  * would say goodbye on the parent's TLS connections and take sockets out of the parent's epoll set; so its memory is
- * given up. Closing the descriptors writes nothing. */
+ * given up, and a pair of descriptors by which it wakes itself. Closing the sockets writes nothing. */
 static void abandon(rtc_engine *e)
 {
     for (size_t i = 0; i < e->socket_count; i++) {
@@ -1161,12 +1211,11 @@ size_t rtc_engine_step(rtc_engine *e, double budget)
         run_timers(e);
     }
     collect(e);
+    fail_if_broken(e);
     expire(e); /* after what was ready: an answer that has come counts, even if nobody stepped in time */
     start_queued(e, until);
     collect(e);
-    if (e->broken) {
-        fail_active(e);
-    }
+    fail_if_broken(e);
     arm_timer(e);
     return e->done.count;
 }

@@ -16,7 +16,7 @@
 typedef struct rtc_engine rtc_engine;
 
 typedef struct rtc_engine_options {
-    size_t connections;  /* most exchanges on the wire at once; the others queue */
+    size_t connections;  /* most exchanges on the wire at once, the others queue; and most idle connections kept */
     long idle_timeout;   /* seconds after which an idle connection is not used again */
     long max_age;        /* seconds after which no connection is used again */
     const char *ca_file; /* PEM; NULL: libcurl's own */
@@ -59,6 +59,7 @@ typedef enum rtc_failure {
 
 /* A request and what became of it. Whoever takes one from the engine owns it. */
 typedef struct rtc_exchange {
+    struct rtc_exchange *next; /* for whoever took it */
     int64_t id;
     rtc_failure failure;
     char message[256]; /* of a failure */

@@ -1,6 +1,8 @@
 /* rtc.core: what needs libcrypto only, and so may be loaded anywhere: signer, base64, UTF-8. */
 #include <limits.h>
 #include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -182,9 +184,35 @@ static bool read_request(request_reader *reader, int index)
 
 /* ---- signer ---- */
 
-static rtc_signer **check_signer(lua_State *L)
+/* A result that is being turned into tables: Lua may collect garbage meanwhile, and so run a finaliser that signs with
+ * the same signer, which then needs another result. All are kept for the next time, and freed with the signer. */
+typedef struct result {
+    rtc_signed made;
+    bool in_use;
+    struct result *next;
+} result;
+
+typedef struct signer_box {
+    rtc_signer *signer; /* NULL: collected already */
+    result *results;
+} signer_box;
+
+static result *take_result(lua_State *L, signer_box *box)
 {
-    return luaL_checkudata(L, 1, SIGNER_METATABLE);
+    result *r = box->results;
+    while (r != NULL && r->in_use) {
+        r = r->next;
+    }
+    if (r == NULL) {
+        r = calloc(1, sizeof *r);
+        if (r == NULL) {
+            luaL_error(L, "rtc.core: not enough memory to sign");
+            return NULL;
+        }
+        r->next = box->results;
+        box->results = r;
+    }
+    return r;
 }
 
 static void set_bytes(lua_State *L, const char *key, rtc_bytes bytes)
@@ -193,12 +221,16 @@ static void set_bytes(lua_State *L, const char *key, rtc_bytes bytes)
     lua_setfield(L, -2, key);
 }
 
-/* Signs the request at stack index 2. Returns 0 when *result is filled, else what the Lua function must return. */
-static int sign(lua_State *L, rtc_signed *result)
+/* Signs the request at stack index 2. Returns 0 when *filled is a result in use, else what the Lua function must
+ * return. */
+static int sign(lua_State *L, result **filled)
 {
-    rtc_signer *signer = *check_signer(L);
+    signer_box *box = luaL_checkudata(L, 1, SIGNER_METATABLE);
     request_reader reader;
     char message[320];
+    if (box->signer == NULL) {
+        return luaL_error(L, "rtc.core: the signer is collected already");
+    }
     if (!lua_istable(L, 2)) {
         return rtc_argument_error(L, "request", "request must be a table");
     }
@@ -208,9 +240,12 @@ static int sign(lua_State *L, rtc_signed *result)
         snprintf(message, sizeof message, "%s %s", reader.field, reader.fault);
         return rtc_argument_error(L, reader.field, message);
     }
+    result *r = take_result(L, box);
     rtc_sign_problem problem;
-    switch (rtc_signer_sign(signer, &reader.request, result, &problem)) {
+    switch (rtc_signer_sign(box->signer, &reader.request, &r->made, &problem)) {
     case RTC_SIGN_OK:
+        r->in_use = true; /* should Lua run out of memory, until the signer is collected */
+        *filled = r;
         return 0;
     case RTC_SIGN_BAD_REQUEST:
         return rtc_argument_error(L, problem.field, problem.message);
@@ -225,45 +260,54 @@ static int sign(lua_State *L, rtc_signed *result)
 /* signer:sign(request) -> { headers = { [name] = value }, query = string } | nil, err */
 static int signer_sign(lua_State *L)
 {
-    rtc_signed result;
-    int failed = sign(L, &result);
+    result *r = NULL;
+    int failed = sign(L, &r);
     if (failed != 0) {
         return failed;
     }
+    const rtc_signed *made = &r->made;
     lua_createtable(L, 0, 2);
-    set_bytes(L, "query", result.query);
-    lua_createtable(L, 0, (int)result.header_count);
-    for (size_t i = 0; i < result.header_count; i++) {
-        lua_pushlstring(L, result.headers[i].name.data, result.headers[i].name.len);
-        lua_pushlstring(L, result.headers[i].value.data, result.headers[i].value.len);
+    set_bytes(L, "query", made->query);
+    lua_createtable(L, 0, (int)made->header_count);
+    for (size_t i = 0; i < made->header_count; i++) {
+        lua_pushlstring(L, made->headers[i].name.data, made->headers[i].name.len);
+        lua_pushlstring(L, made->headers[i].value.data, made->headers[i].value.len);
         lua_rawset(L, -3);
     }
     lua_setfield(L, -2, "headers");
+    r->in_use = false;
     return 1;
 }
 
 /* signer:explain(request) -> { canonical_request, string_to_sign, signed_headers, signature, credential_scope } */
 static int signer_explain(lua_State *L)
 {
-    rtc_signed result;
-    int failed = sign(L, &result);
+    result *r = NULL;
+    int failed = sign(L, &r);
     if (failed != 0) {
         return failed;
     }
     lua_createtable(L, 0, 5);
-    set_bytes(L, "canonical_request", result.canonical_request);
-    set_bytes(L, "string_to_sign", result.string_to_sign);
-    set_bytes(L, "signed_headers", result.signed_headers);
-    set_bytes(L, "signature", result.signature);
-    set_bytes(L, "credential_scope", result.credential_scope);
+    set_bytes(L, "canonical_request", r->made.canonical_request);
+    set_bytes(L, "string_to_sign", r->made.string_to_sign);
+    set_bytes(L, "signed_headers", r->made.signed_headers);
+    set_bytes(L, "signature", r->made.signature);
+    set_bytes(L, "credential_scope", r->made.credential_scope);
+    r->in_use = false;
     return 1;
 }
 
 static int signer_gc(lua_State *L)
 {
-    rtc_signer **signer = check_signer(L);
-    rtc_signer_free(*signer);
-    *signer = NULL;
+    signer_box *box = luaL_checkudata(L, 1, SIGNER_METATABLE);
+    while (box->results != NULL) {
+        result *r = box->results;
+        box->results = r->next;
+        rtc_signed_free(&r->made);
+        free(r);
+    }
+    rtc_signer_free(box->signer);
+    box->signer = NULL;
     return 0;
 }
 
@@ -319,12 +363,13 @@ static int new_signer(lua_State *L)
     credentials.region = check_part(L, 4, "region");
     credentials.service = check_part(L, 5, "service");
 
-    rtc_signer **signer = lua_newuserdata(L, sizeof(rtc_signer *));
-    *signer = NULL;
+    signer_box *box = lua_newuserdata(L, sizeof *box);
+    box->signer = NULL;
+    box->results = NULL;
     luaL_getmetatable(L, SIGNER_METATABLE);
     lua_setmetatable(L, -2);
-    *signer = rtc_signer_new(&credentials);
-    if (*signer == NULL) {
+    box->signer = rtc_signer_new(&credentials);
+    if (box->signer == NULL) {
         return luaL_error(L, "rtc.core: not enough memory for a signer, or OpenSSL has no SHA-256");
     }
     return 1;

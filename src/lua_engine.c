@@ -1,7 +1,9 @@
-/* rtc.engine: the engine as a userdata. Every method is check, call, push; no Lua function is called from C. */
+/* rtc.engine: the engine as a userdata. Every method is check, call, push. While it pushes, Lua may collect garbage and
+ * so run a finaliser that uses the same engine. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "compat.h"
 #include "engine.h"
@@ -13,7 +15,7 @@ enum { MAX_REQUEST_HEADERS = 64 };
 
 typedef struct engine_box {
     rtc_engine *engine;  /* NULL: closed */
-    rtc_exchange *taken; /* being turned into a table; freed later if Lua runs out of memory meanwhile */
+    rtc_exchange *taken; /* those that are being turned into tables: several, when a finaliser takes one meanwhile */
 } engine_box;
 
 static engine_box *check_box(lua_State *L)
@@ -126,6 +128,34 @@ static bool is_header_name(const char *name)
     return name != NULL && name[0] != 0 && name[strcspn(name, " \t:;,/\\\"()<>@?={}[]")] == 0;
 }
 
+/* The engine frames the request; said otherwise by the caller, `sent` would be wrong, or the server would take
+ * something else for the request than what was signed. */
+static bool is_framing(const char *name)
+{
+    return strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0 ||
+           strcasecmp(name, "Expect") == 0;
+}
+
+static bool has_host(const reader *r, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(r->headers[i].name, "Host") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_header(reader *r, size_t index)
+{
+    const char *name = r->headers[index].name;
+    if (is_framing(name)) {
+        object(r, "headers", "must not hold Content-Length, Transfer-Encoding or Expect: they are the engine's");
+    } else if (strcasecmp(name, "Host") == 0 && has_host(r, index)) {
+        object(r, "headers", "holds Host twice");
+    }
+}
+
 static void read_header(reader *r, rtc_header *header)
 {
     lua_State *L = r->L;
@@ -163,6 +193,9 @@ static void read_headers(reader *r)
             lua_rawgeti(L, -1, (int)i + 1);
             read_header(r, &r->headers[i]);
             lua_pop(L, 1);
+            if (r->problem[0] == 0) {
+                check_header(r, i);
+            }
         }
         r->request.headers = r->headers;
         r->request.header_count = count;
@@ -203,6 +236,9 @@ static void read_request(reader *r)
     request->connect_timeout = read_number(r, "connect_timeout", 3, false);
     request->max_response = (size_t)read_number(r, "max_response", 1048576, true);
     read_body(r);
+    if (request->body_len > 0 && strcmp(request->method, "HEAD") == 0) {
+        object(r, "body", "must be empty for HEAD");
+    }
     read_headers(r);
 }
 
@@ -269,8 +305,8 @@ static void push_lower(lua_State *L, const char *text, size_t len)
 static void add_header(lua_State *L, const char *line, size_t len)
 {
     const char *colon = memchr(line, ':', len);
-    if (colon == NULL) {
-        return;
+    if (colon == NULL || line[0] == ' ' || line[0] == '\t') {
+        return; /* the end of the head, or a line folded as RFC 9112 section 5.2 forbids */
     }
     const char *value = colon + 1;
     const char *end = line + len;
@@ -356,18 +392,28 @@ static void push_exchange(lua_State *L, const rtc_exchange *x)
     lua_setfield(L, -2, "body");
 }
 
-/* Pushes an exchange that the engine gave away, and frees it. */
+static void free_taken(engine_box *box, rtc_exchange *x)
+{
+    rtc_exchange **at = &box->taken;
+    while (*at != x) {
+        at = &(*at)->next;
+    }
+    *at = x->next;
+    rtc_exchange_free(x);
+}
+
+/* Pushes an exchange that the engine gave away, and frees it. If Lua runs out of memory meanwhile, it stays with the
+ * box until that is collected. */
 static int give(lua_State *L, engine_box *box, rtc_exchange *x)
 {
     if (x == NULL) {
         lua_pushnil(L);
         return 1;
     }
-    rtc_exchange_free(box->taken);
+    x->next = box->taken;
     box->taken = x;
     push_exchange(L, x);
-    rtc_exchange_free(box->taken);
-    box->taken = NULL;
+    free_taken(box, x);
     return 1;
 }
 
@@ -383,7 +429,7 @@ static int cancel(lua_State *L)
 {
     rtc_engine *engine = check_engine(L);
     lua_Number id = luaL_checknumber(L, 2);
-    if (!(id >= 1 && id < 9007199254740992.0)) {
+    if (!(id >= 1 && id < 9007199254740992.0 && is_whole(id))) {
         lua_pushnil(L);
         return 1;
     }
@@ -449,15 +495,22 @@ static int timeout(lua_State *L)
     return 1;
 }
 
-/* engine:close(): may be called twice, and is what __gc does */
+/* engine:close(): may be called twice */
 static int close_engine(lua_State *L)
 {
     engine_box *box = check_box(L);
-    rtc_exchange_free(box->taken);
-    box->taken = NULL;
     rtc_engine_free(box->engine);
     box->engine = NULL;
     return 0;
+}
+
+static int engine_gc(lua_State *L)
+{
+    engine_box *box = check_box(L);
+    while (box->taken != NULL) {
+        free_taken(box, box->taken);
+    }
+    return close_engine(L);
 }
 
 static int engine_tostring(lua_State *L)
@@ -577,11 +630,14 @@ static void make_metatable(lua_State *L)
         {"submit", submit},   {"wait", wait_for_work}, {"step", step},     {"next", next_exchange},
         {"cancel", cancel},   {"pending", pending},    {"pollfd", pollfd}, {"events", events},
         {"timeout", timeout}, {"close", close_engine}, {NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__gc", close_engine}, {"__tostring", engine_tostring}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", engine_gc}, {"__tostring", engine_tostring}, {NULL, NULL}};
     luaL_newmetatable(L, ENGINE_METATABLE);
     rtc_setfuncs(L, meta);
     lua_pushliteral(L, ENGINE_METATABLE);
     lua_setfield(L, -2, "__name");
+    /* Hidden, so that no script calls __gc on a live engine. */
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_newtable(L);
     rtc_setfuncs(L, methods);
     lua_setfield(L, -2, "__index");

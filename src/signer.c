@@ -23,28 +23,25 @@ enum {
 /* 9999-12-31T23:59:59Z: the last second whose X-Date has four digits of year. */
 static const int64_t TIME_MAX = 253402300799;
 
-/* A place in the signer's buffer. An offset, not a pointer, because the buffer moves when it grows. */
+/* A place in the buffer. An offset, not a pointer, because the buffer moves when it grows. */
 typedef struct span {
     size_t at;
     size_t len;
 } span;
 
-typedef struct buffer {
-    char *data;
-    size_t len;
-    size_t cap;
-    bool failed; /* an allocation failed: checked once, at the end */
-} buffer;
-
 /* A header as it will be sent and, by its lower-case name, signed. */
 typedef struct entry {
-    rtc_bytes name; /* as spelled by the caller or by us; not in the buffer */
+    span name; /* as spelled by the caller or by us */
     span lower;
     span value; /* trimmed, inner white space collapsed */
 } entry;
 
+/* What is worked out on the way to a signature, as places in the buffer. */
+typedef struct parts {
+    span date, body_hash, query, scope, signed_headers, canonical, to_sign, signature, authorization;
+} parts;
+
 struct rtc_signer {
-    buffer out;
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
     EVP_MAC *hmac;
@@ -58,16 +55,16 @@ struct rtc_signer {
 
 /* ---- buffer ---- */
 
-static void buffer_free(buffer *b)
+static void buffer_free(rtc_buffer *b)
 {
     if (b->data != NULL) {
         OPENSSL_cleanse(b->data, b->cap);
         free(b->data);
     }
-    *b = (buffer){0};
+    *b = (rtc_buffer){0};
 }
 
-static bool buffer_reserve(buffer *b, size_t more)
+static bool buffer_reserve(rtc_buffer *b, size_t more)
 {
     if (b->failed || more > SIZE_MAX / 2 - b->len) {
         b->failed = true;
@@ -96,7 +93,7 @@ static bool buffer_reserve(buffer *b, size_t more)
     return true;
 }
 
-static void put(buffer *b, const void *data, size_t len)
+static void put(rtc_buffer *b, const void *data, size_t len)
 {
     if (len > 0 && buffer_reserve(b, len)) {
         memcpy(b->data + b->len, data, len);
@@ -104,23 +101,23 @@ static void put(buffer *b, const void *data, size_t len)
     }
 }
 
-static void put_char(buffer *b, char c)
+static void put_char(rtc_buffer *b, char c)
 {
     put(b, &c, 1);
 }
 
-static void put_text(buffer *b, const char *text)
+static void put_text(rtc_buffer *b, const char *text)
 {
     put(b, text, strlen(text));
 }
 
-static void put_bytes(buffer *b, rtc_bytes bytes)
+static void put_bytes(rtc_buffer *b, rtc_bytes bytes)
 {
     put(b, bytes.data, bytes.len);
 }
 
 /* Appends what already stands elsewhere in the same buffer. */
-static void put_span(buffer *b, span s)
+static void put_span(rtc_buffer *b, span s)
 {
     if (buffer_reserve(b, s.len)) {
         memcpy(b->data + b->len, b->data + s.at, s.len);
@@ -128,7 +125,7 @@ static void put_span(buffer *b, span s)
     }
 }
 
-static void put_hex(buffer *b, const unsigned char *data, size_t len)
+static void put_hex(rtc_buffer *b, const unsigned char *data, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
@@ -145,7 +142,7 @@ static bool is_unreserved(unsigned char c)
 
 /* Percent-encoding of RFC 3986, section 2: all but unreserved characters, hex digits in upper case, a space is %20.
  * `keep` (or 0) is left as it is: '/' in a path. */
-static void put_encoded(buffer *b, rtc_bytes bytes, char keep)
+static void put_encoded(rtc_buffer *b, rtc_bytes bytes, char keep)
 {
     static const char digits[] = "0123456789ABCDEF";
     for (size_t i = 0; i < bytes.len; i++) {
@@ -159,12 +156,12 @@ static void put_encoded(buffer *b, rtc_bytes bytes, char keep)
     }
 }
 
-static span since(const buffer *b, size_t start)
+static span since(const rtc_buffer *b, size_t start)
 {
     return (span){start, b->len - start};
 }
 
-static rtc_bytes view(const buffer *b, span s)
+static rtc_bytes view(const rtc_buffer *b, span s)
 {
     return (rtc_bytes){b->data + s.at, s.len};
 }
@@ -254,7 +251,7 @@ static bool is_field_value(rtc_bytes bytes)
     return true;
 }
 
-static span put_lower(buffer *b, rtc_bytes bytes)
+static span put_lower(rtc_buffer *b, rtc_bytes bytes)
 {
     size_t start = b->len;
     for (size_t i = 0; i < bytes.len; i++) {
@@ -266,7 +263,7 @@ static span put_lower(buffer *b, rtc_bytes bytes)
 
 /* Trimmed, and inner runs of white space made one space: the official signers disagree about inner runs, so a value
  * that has none is signed and sent. */
-static span put_normalised(buffer *b, rtc_bytes bytes)
+static span put_normalised(rtc_buffer *b, rtc_bytes bytes)
 {
     size_t start = b->len;
     bool gap = false;
@@ -286,7 +283,7 @@ static span put_normalised(buffer *b, rtc_bytes bytes)
 
 /* ---- hashing ---- */
 
-static bool sha256_hex(rtc_signer *s, rtc_bytes data, span *hex)
+static bool put_sha256(rtc_signer *s, rtc_buffer *b, rtc_bytes data, span *hex)
 {
     unsigned char digest[DIGEST_LEN];
     unsigned int len = 0;
@@ -294,9 +291,9 @@ static bool sha256_hex(rtc_signer *s, rtc_bytes data, span *hex)
         EVP_DigestFinal_ex(s->digest, digest, &len) != 1) {
         return false;
     }
-    size_t start = s->out.len;
-    put_hex(&s->out, digest, len);
-    *hex = since(&s->out, start);
+    size_t start = b->len;
+    put_hex(b, digest, len);
+    *hex = since(b, start);
     return true;
 }
 
@@ -341,17 +338,17 @@ static bool use_day_key(rtc_signer *s, const char *day)
     return ok;
 }
 
-static bool sign_text(rtc_signer *s, const char *day, span to_sign, span *signature)
+static bool put_signature(rtc_signer *s, rtc_buffer *b, parts *p)
 {
     unsigned char digest[DIGEST_LEN];
     /* No key given to EVP_MAC_init: it starts anew with the key that the context holds. */
-    if (!use_day_key(s, day) || EVP_MAC_init(s->signing, NULL, 0, NULL) != 1 ||
-        !hmac_finish(s->signing, view(&s->out, to_sign), digest)) {
+    if (!use_day_key(s, b->data + p->date.at) || EVP_MAC_init(s->signing, NULL, 0, NULL) != 1 ||
+        !hmac_finish(s->signing, view(b, p->to_sign), digest)) {
         return false;
     }
-    size_t start = s->out.len;
-    put_hex(&s->out, digest, sizeof digest);
-    *signature = since(&s->out, start);
+    size_t start = b->len;
+    put_hex(b, digest, sizeof digest);
+    p->signature = since(b, start);
     return true;
 }
 
@@ -414,7 +411,7 @@ static rtc_sign_status check_request(const rtc_sign_request *r, rtc_sign_problem
     return RTC_SIGN_OK;
 }
 
-static bool put_date(buffer *b, int64_t seconds, span *date)
+static bool put_date(rtc_buffer *b, int64_t seconds, span *date)
 {
     time_t when = (time_t)seconds;
     struct tm utc;
@@ -428,15 +425,23 @@ static bool put_date(buffer *b, int64_t seconds, span *date)
     return true;
 }
 
-static entry make_entry(buffer *b, const char *name, rtc_bytes value)
+static span put_copy(rtc_buffer *b, rtc_bytes bytes)
 {
-    entry e = {.name = text(name)};
-    e.lower = put_lower(b, e.name);
+    size_t start = b->len;
+    put_bytes(b, bytes);
+    return since(b, start);
+}
+
+static entry make_entry(rtc_buffer *b, rtc_bytes name, rtc_bytes value)
+{
+    entry e;
+    e.name = put_copy(b, name);
+    e.lower = put_lower(b, name);
     e.value = put_normalised(b, value);
     return e;
 }
 
-static const entry *find_entry(const buffer *b, const entry *entries, size_t count, rtc_bytes lower)
+static const entry *find_entry(const rtc_buffer *b, const entry *entries, size_t count, rtc_bytes lower)
 {
     for (size_t i = 0; i < count; i++) {
         if (equals(view(b, entries[i].lower), lower)) {
@@ -448,7 +453,7 @@ static const entry *find_entry(const buffer *b, const entry *entries, size_t cou
 
 /* Adds the caller's headers to the `own` entries that the signer made. One of those may be given too, if it says
  * the same: a caller that prints or stores requests has it at hand. */
-static rtc_sign_status add_headers(buffer *b, const rtc_sign_request *r, entry *entries, size_t own, size_t *count,
+static rtc_sign_status add_headers(rtc_buffer *b, const rtc_sign_request *r, entry *entries, size_t own, size_t *count,
                                    rtc_sign_problem *problem)
 {
     *count = own;
@@ -463,9 +468,7 @@ static rtc_sign_status add_headers(buffer *b, const rtc_sign_request *r, entry *
                           "headers[%zu] (%.*s) has a control character in its value, such as CR, LF or NUL", i + 1, len,
                           given->name.data);
         }
-        entry e = {.name = given->name};
-        e.lower = put_lower(b, given->name);
-        e.value = put_normalised(b, given->value);
+        entry e = make_entry(b, given->name, given->value);
         if (b->failed) {
             return RTC_SIGN_NO_MEMORY;
         }
@@ -492,7 +495,7 @@ static rtc_sign_status add_headers(buffer *b, const rtc_sign_request *r, entry *
     return RTC_SIGN_OK;
 }
 
-static void sort_by_name(const buffer *b, const entry **chosen, size_t count)
+static void sort_by_name(const rtc_buffer *b, const entry **chosen, size_t count)
 {
     /* An insertion sort: there are five or so, and qsort could not be given the buffer. */
     for (size_t i = 1; i < count; i++) {
@@ -507,8 +510,9 @@ static void sort_by_name(const buffer *b, const entry **chosen, size_t count)
 }
 
 /* Which headers are signed, and in which order. */
-static rtc_sign_status choose_headers(const buffer *b, const rtc_sign_request *r, const entry *entries, size_t count,
-                                      const entry **chosen, size_t *chosen_count, rtc_sign_problem *problem)
+static rtc_sign_status choose_headers(const rtc_buffer *b, const rtc_sign_request *r, const entry *entries,
+                                      size_t count, const entry **chosen, size_t *chosen_count,
+                                      rtc_sign_problem *problem)
 {
     *chosen_count = 0;
     if (r->signed_headers == NULL) {
@@ -543,7 +547,7 @@ static rtc_sign_status choose_headers(const buffer *b, const rtc_sign_request *r
     return RTC_SIGN_OK;
 }
 
-static span put_query(buffer *b, const rtc_sign_request *r)
+static span put_query(rtc_buffer *b, const rtc_sign_request *r)
 {
     rtc_pair sorted[RTC_SIGN_MAX_PAIRS];
     size_t start = b->len;
@@ -562,7 +566,7 @@ static span put_query(buffer *b, const rtc_sign_request *r)
     return since(b, start);
 }
 
-static void put_method(buffer *b, rtc_bytes method)
+static void put_method(rtc_buffer *b, rtc_bytes method)
 {
     for (size_t i = 0; i < method.len; i++) {
         char c = method.data[i];
@@ -570,12 +574,7 @@ static void put_method(buffer *b, rtc_bytes method)
     }
 }
 
-/* What is worked out on the way to a signature, as places in the buffer. */
-typedef struct parts {
-    span date, body_hash, query, scope, signed_headers, canonical, to_sign, signature, authorization;
-} parts;
-
-static void put_canonical_request(buffer *b, const rtc_sign_request *r, const entry *const *chosen, size_t count,
+static void put_canonical_request(rtc_buffer *b, const rtc_sign_request *r, const entry *const *chosen, size_t count,
                                   parts *p)
 {
     size_t start = b->len;
@@ -605,9 +604,8 @@ static void put_canonical_request(buffer *b, const rtc_sign_request *r, const en
     p->canonical = since(b, start);
 }
 
-static void put_scope(rtc_signer *s, parts *p)
+static void put_scope(const rtc_signer *s, rtc_buffer *b, parts *p)
 {
-    buffer *b = &s->out;
     size_t start = b->len;
     put_span(b, (span){p->date.at, DAY_LEN});
     put_char(b, '/');
@@ -618,11 +616,10 @@ static void put_scope(rtc_signer *s, parts *p)
     p->scope = since(b, start);
 }
 
-static bool put_string_to_sign(rtc_signer *s, parts *p)
+static bool put_string_to_sign(rtc_signer *s, rtc_buffer *b, parts *p)
 {
-    buffer *b = &s->out;
     span hash;
-    if (!sha256_hex(s, view(b, p->canonical), &hash)) {
+    if (!put_sha256(s, b, view(b, p->canonical), &hash)) {
         return false;
     }
     size_t start = b->len;
@@ -636,9 +633,8 @@ static bool put_string_to_sign(rtc_signer *s, parts *p)
     return true;
 }
 
-static void put_authorization(rtc_signer *s, parts *p)
+static void put_authorization(const rtc_signer *s, rtc_buffer *b, parts *p)
 {
-    buffer *b = &s->out;
     size_t start = b->len;
     put_text(b, ALGORITHM " Credential=");
     put_bytes(b, s->credentials.access_key);
@@ -651,10 +647,11 @@ static void put_authorization(rtc_signer *s, parts *p)
     p->authorization = since(b, start);
 }
 
-static void fill_result(const buffer *b, const entry *entries, size_t count, const parts *p, rtc_signed *result)
+static void fill_result(const entry *entries, size_t count, const parts *p, rtc_signed *result)
 {
+    const rtc_buffer *b = &result->memory;
     for (size_t i = 0; i < count; i++) {
-        result->headers[i] = (rtc_pair){entries[i].name, view(b, entries[i].value)};
+        result->headers[i] = (rtc_pair){view(b, entries[i].name), view(b, entries[i].value)};
     }
     result->headers[count] = (rtc_pair){text("Authorization"), view(b, p->authorization)};
     result->header_count = count + 1;
@@ -666,9 +663,52 @@ static void fill_result(const buffer *b, const entry *entries, size_t count, con
     result->signature = view(b, p->signature);
 }
 
+/* The headers that the signer makes itself. */
+static size_t add_own_headers(const rtc_signer *s, rtc_buffer *b, const rtc_sign_request *r, const parts *p,
+                              entry *entries)
+{
+    size_t count = 0;
+    entries[count++] = make_entry(b, text("Host"), without_default_port(r->host));
+    entries[count] = make_entry(b, text("X-Date"), text(""));
+    entries[count++].value = p->date;
+    entries[count] = make_entry(b, text("X-Content-Sha256"), text(""));
+    entries[count++].value = p->body_hash;
+    if (s->credentials.session_token.len > 0) {
+        entries[count++] = make_entry(b, text("X-Security-Token"), s->credentials.session_token);
+    }
+    return count;
+}
+
+/* From the chosen headers to the Authorization. */
+static rtc_sign_status put_signed_parts(rtc_signer *s, rtc_buffer *b, const rtc_sign_request *r,
+                                        const entry *const *chosen, size_t count, parts *p)
+{
+    put_canonical_request(b, r, chosen, count, p);
+    put_scope(s, b, p);
+    if (b->failed) {
+        return RTC_SIGN_NO_MEMORY;
+    }
+    if (!put_string_to_sign(s, b, p)) {
+        return RTC_SIGN_CRYPTO;
+    }
+    if (b->failed) {
+        return RTC_SIGN_NO_MEMORY;
+    }
+    if (!put_signature(s, b, p)) {
+        return RTC_SIGN_CRYPTO;
+    }
+    put_authorization(s, b, p);
+    return b->failed ? RTC_SIGN_NO_MEMORY : RTC_SIGN_OK;
+}
+
 rtc_sign_status rtc_signer_sign(rtc_signer *s, const rtc_sign_request *r, rtc_signed *result, rtc_sign_problem *problem)
 {
-    buffer *b = &s->out;
+    rtc_buffer *b = &result->memory;
+    parts p = {0};
+    entry entries[MAX_ENTRIES];
+    const entry *chosen[MAX_ENTRIES];
+    size_t count = 0;
+    size_t chosen_count = 0;
     b->len = 0;
     b->failed = false;
 
@@ -676,55 +716,29 @@ rtc_sign_status rtc_signer_sign(rtc_signer *s, const rtc_sign_request *r, rtc_si
     if (status != RTC_SIGN_OK) {
         return status;
     }
-
-    parts p = {0};
-    entry entries[MAX_ENTRIES];
-    size_t own = 0;
-    if (!put_date(b, r->time, &p.date) || !sha256_hex(s, r->body, &p.body_hash)) {
+    if (!put_date(b, r->time, &p.date) || !put_sha256(s, b, r->body, &p.body_hash)) {
         return RTC_SIGN_CRYPTO;
     }
+    size_t own = add_own_headers(s, b, r, &p, entries);
     if (b->failed) {
         return RTC_SIGN_NO_MEMORY;
     }
-    entries[own++] = make_entry(b, "Host", without_default_port(r->host));
-    entries[own++] = (entry){.name = text("X-Date"), .lower = put_lower(b, text("x-date")), .value = p.date};
-    entries[own++] = (entry){
-        .name = text("X-Content-Sha256"), .lower = put_lower(b, text("x-content-sha256")), .value = p.body_hash};
-    if (s->credentials.session_token.len > 0) {
-        entries[own++] = make_entry(b, "X-Security-Token", s->credentials.session_token);
-    }
-    size_t count = 0;
     status = add_headers(b, r, entries, own, &count, problem);
-    if (status != RTC_SIGN_OK) {
-        return status;
+    if (status == RTC_SIGN_OK) {
+        status = choose_headers(b, r, entries, count, chosen, &chosen_count, problem);
     }
-    if (b->failed) {
-        return RTC_SIGN_NO_MEMORY;
+    if (status == RTC_SIGN_OK) {
+        status = put_signed_parts(s, b, r, chosen, chosen_count, &p);
     }
-    const entry *chosen[MAX_ENTRIES];
-    size_t chosen_count = 0;
-    status = choose_headers(b, r, entries, count, chosen, &chosen_count, problem);
-    if (status != RTC_SIGN_OK) {
-        return status;
+    if (status == RTC_SIGN_OK) {
+        fill_result(entries, count, &p, result);
     }
+    return status;
+}
 
-    put_canonical_request(b, r, chosen, chosen_count, &p);
-    put_scope(s, &p);
-    if (b->failed) {
-        return RTC_SIGN_NO_MEMORY;
-    }
-    if (!put_string_to_sign(s, &p) || b->failed) {
-        return b->failed ? RTC_SIGN_NO_MEMORY : RTC_SIGN_CRYPTO;
-    }
-    if (!sign_text(s, b->data + p.date.at, p.to_sign, &p.signature)) {
-        return RTC_SIGN_CRYPTO;
-    }
-    put_authorization(s, &p);
-    if (b->failed) {
-        return RTC_SIGN_NO_MEMORY;
-    }
-    fill_result(b, entries, count, &p, result);
-    return RTC_SIGN_OK;
+void rtc_signed_free(rtc_signed *result)
+{
+    buffer_free(&result->memory);
 }
 
 /* ---- life ---- */
@@ -789,7 +803,6 @@ void rtc_signer_free(rtc_signer *s)
     EVP_MAC_free(s->hmac);
     EVP_MD_CTX_free(s->digest);
     EVP_MD_free(s->sha256);
-    buffer_free(&s->out);
     OPENSSL_cleanse(s, sizeof *s + s->secret_len);
     free(s);
 }

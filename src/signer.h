@@ -44,9 +44,18 @@ typedef struct rtc_sign_request {
     size_t signed_header_count;      /* at most RTC_SIGN_MAX_PAIRS */
 } rtc_sign_request;
 
-/* What a signature consists of. Everything points into the signer and lives until its next call; the names of the
- * caller's own headers point into the request. */
+/* Memory that grows, and that is cleansed before it is freed. */
+typedef struct rtc_buffer {
+    char *data;
+    size_t len;
+    size_t cap;
+    bool failed; /* an allocation failed */
+} rtc_buffer;
+
+/* What a signature consists of: one that starts zeroed may be filled again and again, and is freed by
+ * rtc_signed_free. All bytes lie in its own memory and live until it is filled anew. */
 typedef struct rtc_signed {
+    rtc_buffer memory;
     rtc_pair headers[RTC_SIGN_MAX_PAIRS + 5]; /* all that must be sent, Host and Authorization among them */
     size_t header_count;
     rtc_bytes query; /* encoded and sorted; must go into the URL unchanged */
@@ -77,8 +86,11 @@ rtc_signer *rtc_signer_new(const rtc_credentials *credentials);
 /* Cleanses every secret and frees all. NULL is allowed. */
 void rtc_signer_free(rtc_signer *signer);
 
-/* Signs one request. Fills *problem when it returns RTC_SIGN_BAD_REQUEST. The signer stays usable after any failure. */
+/* Signs one request. Fills *result when it returns RTC_SIGN_OK, and *problem when it returns RTC_SIGN_BAD_REQUEST. The
+ * signer and the result stay usable after any failure. */
 rtc_sign_status rtc_signer_sign(rtc_signer *signer, const rtc_sign_request *request, rtc_signed *result,
                                 rtc_sign_problem *problem);
+
+void rtc_signed_free(rtc_signed *result);
 
 #endif
