@@ -9,6 +9,7 @@ local client = require "rtc.client"
 local core = require("rtc.native").load("rtc.core")
 local credentials = require "rtc.credentials"
 local endpoint = require "rtc.endpoint"
+local environment = require "rtc.environment"
 local errors = require "rtc.error"
 local options = require "rtc.options"
 local sandbox = require "rtc.sandbox.defaults"
@@ -17,16 +18,10 @@ local text = require "rtc.text"
 
 local rtc = { _VERSION = core.version }
 
---- A variable of the environment; one that is set to nothing counts as not set.
-local function getenv(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
-
 ---@return rtc.Endpoint|nil
 ---@return string|nil problem
 local function find_endpoint(given)
-  local from_environment = not given.endpoint and getenv("RTC_ENDPOINT")
+  local from_environment = not given.endpoint and environment.get("RTC_ENDPOINT")
   local target, problem = endpoint.parse(given.endpoint or from_environment or nil, given.allow_http)
   if not target then
     return nil, (from_environment and "RTC_ENDPOINT " or "endpoint ") .. problem
@@ -42,8 +37,8 @@ local function find_defaults(given, target)
   for name, variable in pairs { app_id = "RTC_APP_ID", from = "RTC_FROM" } do
     if target.sandbox then
       defaults[name] = defaults[name] or sandbox[name]
-    elseif not defaults[name] and getenv(variable) then
-      local value, problem = options.one(name, getenv(variable))
+    elseif not defaults[name] and environment.get(variable) then
+      local value, problem = options.one(name, environment.get(variable))
       if not value then
         return nil, ("%s %s"):format(variable, problem)
       end
@@ -61,6 +56,8 @@ local function build(given)
     given = {}
   elseif type(given) == "string" then
     given = { endpoint = given }
+  elseif type(given) ~= "table" then
+    return nil, "options must be a table, or an endpoint as a string, not a " .. type(given)
   end
   local checked, problem = options.check(options.client, given)
   if not checked then
@@ -71,7 +68,7 @@ local function build(given)
   if not target then
     return nil, problem
   end
-  keys, problem = credentials.find(checked, target, getenv)
+  keys, problem = credentials.find(checked, target)
   if not keys then
     return nil, problem
   end

@@ -136,10 +136,10 @@ describe("the client meets", function()
   local page = "<html><head><title>502 Bad Gateway</title></head><body>" .. ("<p>nginx</p>"):rep(100)
   -- what, status, body, what the message must show
   local unreadable = {
-    { "HTML from a proxy", 502, page, "(HTTP 502, text/html) is not JSON: <html><head><title>502 Bad Gateway" },
+    { "HTML from a proxy", 502, page, "the answer (text/html) is not JSON: <html><head><title>502 Bad Gateway" },
     { "HTML with HTTP 200", 200, page, "is not JSON: <html>" },
     { "an empty body", 200, "", "is empty" },
-    { "an empty body with HTTP 503", 503, "", "(HTTP 503, text/html) is empty" },
+    { "an empty body with HTTP 503", 503, "", "the answer (text/html) is empty" },
     { "truncated JSON", 200, envelope(nil, '{"Mess'):sub(1, -2), "is not JSON: {\"ResponseMetadata\"" },
     { "JSON with more behind it", 200, envelope(nil, "{}") .. "x", "is not JSON" },
     { "NaN, which is not JSON", 200, '{"ResponseMetadata":{"RequestId":"1","X":NaN}}', "is not JSON" },
@@ -157,7 +157,7 @@ describe("the client meets", function()
     { "an Error that is a list", 200, envelope('["no"]'), "has an Error that is not an object" },
     { "an Error of unknown parts", 200, envelope('{"Reason":"no"}'), "has an Error without a code" },
     { "a failure without an Error", 500, envelope(nil, "{}"), "is a failure without an error code" },
-    { "a redirect", 302, "", "(HTTP 302, text/html) is empty" },
+    { "a redirect", 302, "", "the answer (text/html) is a redirect without a Location; redirects are not followed" },
   }
   for _, case in ipairs(unreadable) do
     local what, status, body, shown = table.unpack(case)
@@ -186,16 +186,127 @@ describe("the client meets", function()
     end
   end)
 
-  it("a server that repeats the request's headers, and hides the token in them", function()
-    for _, body in ipairs {
-      "your token was token/with+signs==!", [["your token was token\/with+signs==!"]],
-      envelope('{"Code":"InvalidSecretToken","Message":"bad: token/with+signs=="}'),
-    } do
-      local _, err = meet { status = 400, body = body }
-      assert.matches("[hidden]", err.message, 1, true)
-      assert.is_nil(tostring(err):find("with+signs", 1, true))
+  for _, status in ipairs { 301, 307, 308 } do
+    it(("a redirect with HTTP %d, and says where to"):format(status), function()
+      local _, err = meet {
+        status = status, body = page, headers = { { "Location", "https://elsewhere.example/\27?" .. ("x"):rep(999) } },
+      }
+      assert.matches("is a redirect to https://elsewhere.example/\\x1B?xxx", err.message, 1, true)
+      assert.matches("redirects are not followed", err.message, 1, true)
+      assert.is_true(#err.message < 500)
+      assert.equal("BadAnswer", err.code)
+    end)
+  end
+
+  it("an unreadable answer, and says its status once", function()
+    local _, err = meet { status = 502, body = page }
+    assert.equal(502, err.http_status)
+    assert.equal(1, select(2, tostring(err):gsub("HTTP %d+", "")))
+  end)
+
+  it("words without end, and keeps their beginning", function()
+    local long = ("é"):rep(30000)
+    local _, err = meet {
+      status = 400, body = envelope(('{"Code":"%s","Message":"%s"}'):format(long, long)):gsub("2025%d+AAAA", long),
+    }
+    assert.is_true(#err.message < 1100 and #err.code < 200 and #err.class < 200 and #err.request_id < 200)
+    assert.matches("^éé", err.message)
+    assert.matches("(60000 bytes)", err.message, 1, true)
+    assert.is_nil(require("rtc.core").utf8_error(tostring(err)))
+    local receipt = assert(meet {
+      body = ('{"ResponseMetadata":{"RequestId":"%s","Region":"%s","Version":"%s"},"Result":{"Message":"%s"}}')
+        :format(long, long, long, long),
+    })
+    assert.is_true(#receipt.message < 1100 and #receipt.version < 200 and #tostring(receipt) < 500)
+    _, err = meet { status = 502, headers = { { "X-Request-Id", ("x"):rep(9000) } } }
+    assert.is_true(#err.request_id < 200)
+  end)
+
+  it("words that command a terminal, and shows them escaped", function()
+    local receipt = assert(meet {
+      body = [[{"ResponseMetadata":{"RequestId":"1\u001b[2J","Region":"\u202edrawkcab\n\u009b2J"}}]],
+    })
+    assert.matches([[(HTTP 200, \u{202E}drawkcab\x0A\u{9B}2J, request 1\x1B[2J)]], tostring(receipt), 1, true)
+  end)
+
+  describe("a server that repeats what it was sent, and hides the secrets:", function()
+    -- As long as the tokens of the service's STS.
+    local token = "STS2eyJMVEFj/Y2Vzc0tleUlk+" .. ("x9/Ab+Qz0"):rep(42) .. "=="
+    local careful
+
+    setup(function()
+      careful = rtc.new { endpoint = server.url, access_key = "AKLTkey", secret_key = "hunter2secret",
+        session_token = token, app_id = "app", from = "server" }
+    end)
+
+    local function json_text(s)
+      return (s:gsub("/", "\\/"):gsub("[=+]", function(char) return ("\\u%04x"):format(char:byte()) end))
     end
-    assert.equal("token/with+signs==", server:requests()[1].headers["x-security-token"])
+
+    --- Nothing of a receipt or an error has as much as 8 bytes of the secret in it.
+    local function hides(told, secret)
+      for _, value in pairs(told) do
+        for i = 1, type(value) == "string" and #value - 7 or 0 do
+          assert.is_nil(secret:find(value:sub(i, i + 7), 1, true), value)
+        end
+      end
+      assert.is_nil(tostring(told):find(secret:sub(1, 12), 1, true))
+    end
+
+    local echoes = {
+      page = "<p>%s", json = '{"your":"%s"}', message = envelope('{"Code":"InvalidSecretToken","Message":"bad: %s!"}'),
+      code = envelope('{"Code":"%s","Message":"m"}'), class = envelope('{"Code":"Bad.%s","Message":"m"}'),
+      ["request's ID"] = '{"ResponseMetadata":{"RequestId":"%s","Error":{"Code":"A"}}}',
+      ["success"] = '{"ResponseMetadata":{"RequestId":"%s","Region":"%s","Version":"%s"},"Result":{"Message":"%s"}}',
+    }
+    for where, format in pairs(echoes) do
+      for how, echo in pairs {
+        whole = token, ["in JSON"] = json_text(token), cut = token:sub(1, 40), ["its end"] = json_text(token:sub(-100)),
+        ["behind much else"] = ("_"):rep(950) .. token, ["behind some"] = ("_"):rep(120) .. token,
+      } do
+        it(("its token, %s, as %s"):format(how, where), function()
+          server:script { act.read(), act.answer {
+            status = where == "success" and 200 or 400, body = (format:gsub("%%s", (echo:gsub("%%", "%%%%")))),
+          } }
+          local receipt, err = careful:send_room_unicast(call)
+          hides(receipt or err, token)
+          if where == "message" then
+            assert.matches("bad: .*%[hidden%]", err.message)
+            assert.same({ "InvalidSecretToken", "rejected" }, { err.code, err.outcome })
+          end
+        end)
+      end
+    end
+
+    it("its token in headers", function()
+      for _, status in ipairs { 200, 302, 502 } do
+        server:script { act.read(), act.answer { status = status, body = '{"ResponseMetadata":{"Region":"x"}}',
+          headers = { { "X-Request-Id", token }, { "Content-Type", token }, { "Location", token } } } }
+        local receipt, err = careful:send_room_unicast(call)
+        hides(receipt or err, token)
+        assert.matches("[hidden]", (receipt or err).request_id, 1, true)
+      end
+    end)
+
+    it("its signature", function()
+      -- A server that answers with the headers that came in the same try.
+      local request = client.runtime.request
+      finally(function() client.runtime.request = request end)
+      for _, body in ipairs { "<p>%s", envelope('{"Code":"SignatureDoesNotMatch","Message":"bad %s"}') } do
+        local authorization
+        client.runtime.request = function(req)
+          for _, header in ipairs(req.headers) do
+            authorization = header[1] == "Authorization" and header[2] or authorization
+          end
+          server:script { act.read(), act.answer { status = 401, body = body:format(authorization) } }
+          return request(req)
+        end
+        local _, err = client:send_room_unicast(call)
+        hides(err, authorization:match("Signature=(%x+)"))
+        assert.matches("Signature=[hidden]", err.message, 1, true)
+        assert.matches("Credential=AKLTkey/", err.message, 1, true)
+      end
+    end)
   end)
 
   it("an answer larger than it takes", function()

@@ -4,6 +4,7 @@ local cjson = require("cjson").new()
 local hmac = require "openssl.hmac"
 local listen = require "rtc.sandbox.listen"
 local fault_server = require "spec.support.fault_server"
+local socket = require "socket"
 local native = require "spec.support.native"
 local process = require "spec.support.process"
 local tree = require "spec.support.tree"
@@ -31,7 +32,7 @@ end
 local function assert_harmless(text)
   assert.is_nil(text:find("[%z\1-\9\11-\31\127]"), "a control character in: " .. ("%q"):format(text))
   assert.is_nil(text:find("\194[\128-\159]"), "a C1 control character in: " .. ("%q"):format(text))
-  assert.is_nil(text:find("\226\128\174"), "a change of direction in: " .. ("%q"):format(text))
+  assert.is_nil(text:find("\226\128[\168-\174]"), "a change of direction in: " .. ("%q"):format(text))
 end
 
 --- What holds for every failure.
@@ -108,6 +109,10 @@ describe("rtc", function()
       { "a port that is none", { "sandbox", "--port", "70000" }, "%-%-port: '70000' is not a whole number" },
       { "a count that is none", { "listen", "--room", "r", "--user", "u", "--count", "0" }, "%-%-count: '0'" },
       { "a time that is none", { "sign", "--room", "r", "--to", "u", "--time", "now", "x" }, "%-%-time: 'now'" },
+      { "a day that is none", { "sign", "--room", "r", "--to", "u", "--time", "20260230T000000Z", "x" },
+        "%-%-time: '20260230T000000Z'" },
+      { "plain http to another host", { "send", "--endpoint", "http://example.com", "--room", "r", "--to", "u", "x" },
+        "%-%-endpoint is plain http to example.com, [^_]*: use https\n" },
       { "two forms at once", { "listen", "--room", "r", "--user", "u", "--json", "--raw" }, "%-%-raw" },
       { "an endpoint that is none", { "send", "--endpoint", "ftp://x", "--room", "r", "--to", "u", "hi" },
         "%-%-endpoint has the scheme" },
@@ -132,10 +137,45 @@ describe("rtc", function()
       assert_failed(result, 1, "VOLC_SECRETKEY is not set")
     end)
 
-    it("names the package when argparse is missing", function()
-      local hide = 'package.preload.argparse = function() error("hidden") end'
-      assert_failed(process.run { "tools/lua", "-e", hide, "bin/rtc", "--version" }, 1, "lua%-argparse")
+    it("speaks of its own options and of the variables", function()
+      local none = { RTC_ENDPOINT = sandbox.url, VOLC_ACCESSKEY = "AKLTsandbox", VOLC_SECRETKEY = SECRET }
+      for text, case in pairs {
+        ["%-%-room has a space"] = { { "send", "--room", "a b", "--to", "u", "hi" } },
+        ["%-%-to is empty"] = { { "send", "--room", "r", "--to", "", "hi" } },
+        ["%-%-app is missing: [^\n]*RTC_APP_ID"] = { { "send", "--room", "r", "--to", "u", "hi" }, none },
+        ["%-%-from has a space"] = { { "send", "--room", "r", "--to", "u", "--from", "a b", "hi" } },
+        ["not valid UTF%-8[^\n]*%-%-binary"] = { { "send", "--room", "r", "--to", "u", "\255" } },
+        ["VOLC_SECRETKEY is not set"] = { { "send", "--room", "r", "--to", "u", "hi" }, { VOLC_ACCESSKEY = "AKLTx" } },
+        ["VOLC_SECRETKEY is wrong"] = { { "send", "--room", "r", "--to", "u", "hi" }, with_keys() },
+        ["set VOLC_ACCESSKEY and VOLC_SECRETKEY"] = {
+          { "send", "--endpoint", "https://user@example.com", "--room", "r", "--to", "u", "hi" }, nil, 2 },
+      } do
+        local result = tree.run(case[1], { env = case[2] or with_keys() })
+        assert_failed(result, case[3] or 1, text)
+        for _, name in ipairs { "room_id", "app_id", "access_key", "secret_key", "rtc%.new", "binary =" } do
+          assert.is_nil(result.stderr:find(name), result.stderr)
+        end
+      end
     end)
+
+    for module, case in pairs { argparse = { "--version" }, cjson = { "send", "--room", "r", "--to", "u", "hi" } } do
+      it(("names the package when %s is missing"):format(module), function()
+        local hide = ('package.preload.%s = function() error("hidden") end'):format(module)
+        local result = process.run({ "tools/lua", "-e", hide, "bin/rtc", table.unpack(case) }, { env = with_keys() })
+        assert_failed(result, 1, "lua%-" .. module)
+        assert.truthy(result.stderr:find("^rtc: [^\n]*apt%-get [^\n]*luarocks install[^\n]*\n$"), result.stderr)
+      end)
+    end
+
+    for _, arguments in ipairs { { "--help" }, { "send", "--help" }, { "--version" } } do
+      it("says so when nobody can read what it prints: " .. table.concat(arguments, " "), function()
+        for redirection, why in pairs { [">/dev/full"] = "No space left", [">&-"] = "Bad file descriptor" } do
+          local result = process.run { "sh", "-c", 'exec tools/lua bin/rtc "$@" ' .. redirection, "sh",
+            table.unpack(arguments) }
+          assert_failed(result, 1, "cannot write to standard output: " .. why)
+        end
+      end)
+    end
 
     it("names the tool when the module is not where Lua looks", function()
       local result = process.run({ "lua5.4", "bin/rtc", "--version" }, { env = { LUA_PATH_5_4 = "?.none" } })
@@ -213,9 +253,16 @@ describe("rtc", function()
       assert_failed(tree.run(to("alice", "--file", "/")), 1, "cannot read /: Is a directory")
       assert_failed(tree.run(to("alice", "\255")), 1, "InvalidArgument: .*UTF%-8.*not sent")
       assert_failed(tree.run(to("alice"), { stdin = ("x"):rep(65537) }), 1, "InvalidArgument: .*65537")
-      assert_failed(tree.run(to("al ice", "hi")), 1, "InvalidArgument: to ")
+      assert_failed(tree.run(to("al ice", "hi")), 1, "InvalidArgument: %-%-to ")
       assert_failed(tree.run { "--endpoint", "sandbox:1", "send", "--room", "r", "--to", "u", "hi" }, 1,
         "ConnectFailed: .*not sent.*rtc sandbox")
+    end)
+
+    it("takes an empty input for a message only when told so", function()
+      assert_failed(tree.run(to("alice")), 2, 'standard input is empty[^\n]*"%-"')
+      assert_received(tree.run(to("alice", "-")), "")
+      assert_received(tree.run(to("alice", "--file", "-")), "")
+      assert_received(tree.run(to("alice", "")), "")
     end)
 
     it("reads no more of an endless input than memory can bear", function()
@@ -239,6 +286,45 @@ describe("rtc", function()
       assert_failed(result, 3, "it may have been delivered")
     end)
 
+    it("tells exit code 1 for what went wrong before anything left", function()
+      local break_it = [[package.preload["rtc.cli.message"] = function()
+        return { fields = function() error("broken before") end }
+      end]]
+      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", table.unpack(to("alice", "hi")) })
+      assert.equal(1, result.code, result.stderr)
+      assert.truthy(result.stderr:find("broken before", 1, true), result.stderr)
+    end)
+
+    it("tells exit code 3 for what went wrong after something may have left", function()
+      local break_it = [[
+        local rtc = require "rtc"
+        local new = rtc.new
+        function rtc.new(...)
+          local client = new(...)
+          function client.send_room_unicast() error("broken after") end
+          return client
+        end]]
+      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", table.unpack(to("alice", "hi")) })
+      assert.equal(3, result.code, result.stderr)
+      assert.truthy(result.stderr:find("broken after", 1, true), result.stderr)
+    end)
+
+    it("says on Ctrl-C that the message may have been delivered", function()
+      local server = fault_server.start({})
+      server:script({ act.read(), act.wait() })
+      local sender = tree.start({ "send", "--room", "room", "--to", "alice", "hi" },
+        { env = with_keys { RTC_ENDPOINT = server.url } })
+      server:await(function(state)
+        return state.complete > 0
+      end)
+      sender:kill("INT")
+      local code = sender:wait()
+      server:stop()
+      sender:close()
+      assert.equal("rtc: interrupted: the message may have been delivered\n", sender:stderr())
+      assert.equal(130, code)
+    end)
+
     it("shows an answer's control characters, and never obeys them", function()
       local server = fault_server.start({})
       server:script({ act.read(), act.answer { status = 502, body = "\27]0;owned\7\27[2J\194\155\226\128\174" } })
@@ -248,13 +334,28 @@ describe("rtc", function()
       assert_failed(result, 3, "owned")
     end)
 
-    it("has sent the message even if nobody takes the receipt", function()
-      local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice hi >/dev/full")
+    for redirection, why in pairs { [">/dev/full"] = "No space left", [">&-"] = "Bad file descriptor" } do
+      it("has sent the message even if nobody takes the receipt: " .. redirection, function()
+        local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice hi %s")
+          :format(sandbox.endpoint, redirection)
+        local result = process.run({ "sh", "-c", command }, { env = tree.environment() })
+        assert.equal(0, result.code)
+        assert.truthy(result.stderr:find("cannot write to standard output: " .. why, 1, true), result.stderr)
+        assert.equal("hi", assert(receiver:next(10)).message)
+      end)
+    end
+
+    it("has sent the message even if all three descriptors are closed", function()
+      local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice hi <&- >&- 2>&-")
         :format(sandbox.endpoint)
-      local result = process.run({ "sh", "-c", command }, { env = tree.environment() })
-      assert.equal(0, result.code)
-      assert.truthy(result.stderr:find("cannot write to standard output: No space left", 1, true), result.stderr)
+      assert.equal(0, process.run({ "sh", "-c", command }, { env = tree.environment() }).code)
       assert.equal("hi", assert(receiver:next(10)).message)
+    end)
+
+    it("says so when its input is closed", function()
+      local command = ("tools/lua bin/rtc --endpoint %s send --room room --to alice <&-"):format(sandbox.endpoint)
+      assert_failed(process.run({ "sh", "-c", command }, { env = tree.environment() }), 1,
+        "cannot read standard input: Bad file descriptor")
     end)
   end)
 
@@ -372,6 +473,58 @@ describe("rtc", function()
       orphan:close()
     end)
 
+    --- What `rtc listen` makes of a server that joins it to the room and then sends `events`.
+    local function listen_to(events, ...)
+      local server = fault_server.start({})
+      server:script({ act.read(), act.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        .. "Connection: close\r\n\r\nevent: joined\ndata: {}\n\n" .. events), act.close() })
+      local result = tree.run { "--endpoint", server.url, "listen", "--room", "r", "--user", "u", ... }
+      server:stop()
+      return result
+    end
+
+    for name, event in pairs {
+      ["bad JSON"] = "event: onUserMessageReceived\ndata: {\n\n",
+      ["no object"] = "event: onUserMessageReceived\ndata: 7\n\n",
+      ["no sender"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","message":"x"}\n\n',
+      ["a number as the message"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","uid":"u","message":7}\n\n',
+      ["no UTF-8"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","uid":"u","message":"\255"}\n\n',
+      ["no base64"] = 'event: onUserBinaryMessageReceived\ndata: {"room_id":"r","uid":"u","message":"x"}\n\n',
+    } do
+      it("says so when what came is no sandbox's: " .. name, function()
+        local result = listen_to(event)
+        assert_failed(result, 1, "is not a sandbox")
+        assert.is_nil(result.stderr:find("should not happen", 1, true))
+      end)
+    end
+
+    it("says so when the answer is hardly HTTP", function()
+      local server = fault_server.start({})
+      for _, answer in ipairs { "hello\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: ;;\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\n:x\r\n\r\n" } do
+        server:script({ act.read(), act.send(answer), act.close() })
+        local result = tree.run { "--endpoint", server.url, "listen", "--room", "r", "--user", "u" }
+        assert_failed(result, 1, server.url)
+        assert.is_nil(result.stderr:find("should not happen", 1, true), answer .. result.stderr)
+      end
+      server:stop()
+    end)
+
+    it("prints nothing that commands a terminal, whatever a server sends", function()
+      local text = "\226\128\174\226\128\168\194\155"
+      local event = ('event: on%s\27[2J\ndata: {"room_id":"%s","uid":"%s","message":"%s"}\n\n')
+        :format(text, text, text, text)
+      for _, form in ipairs { "--json", "--raw", "--count" } do
+        local result = listen_to(event, form, form == "--count" and "1" or nil)
+        if form ~= "--raw" then
+          assert.truthy(result.stdout:find(form == "--json" and "\\u202e" or "\\u{202E}", 1, true), result.stdout)
+          assert_harmless(result.stdout)
+        end
+        assert_harmless(result.stderr)
+      end
+    end)
+
     it("says so when there is no sandbox", function()
       assert_failed(tree.run { "--endpoint", "sandbox:1", "listen", "--room", "r", "--user", "u" }, 1,
         "cannot reach http://127%.0%.0%.1:1.*rtc sandbox")
@@ -425,23 +578,97 @@ describe("rtc", function()
       assert.truthy(section(shown, "body"):find('"Message":"Grüße"', 1, true))
     end)
 
-    it("can be laid beside the sandbox's log", function()
-      local env = with_keys()
-      local own = tree.sandbox()
-      env.RTC_ENDPOINT = own.url
-      local result = tree.run({ "send", "--room", "room", "--to", "alice", "Grüße" }, { env = env })
-      assert_failed(result, 1, "SignatureDoesNotMatch")
+    --- The lines of `rtc sign`, or of the sandbox's log, that are meant to be compared.
+    local function comparable(text)
+      local lines, block = {}, false
+      for line in text:gmatch("[^\n]+") do
+        block = line == "canonical request:" or line == "string to sign:" or block and line:find("^    | ")
+        if block then
+          lines[#lines + 1] = line
+        end
+      end
+      assert(#lines > 10, "nothing to compare in:\n" .. text)
+      return lines
+    end
+
+    --- Sends with a wrong secret to a sandbox of its own, by way of `url` if given, and does what its log says.
+    local function log_and_sign(own, env)
+      local arguments = { "--room", "room", "--to", "alice", "Grüße" }
+      local log
+      local sender = tree.start({ "send", table.unpack(arguments) }, { env = env })
+      if own.relay then
+        own.relay()
+      end
+      sender:wait()
+      sender:close()
+      assert.equal(1, sender.code, sender:stderr())
+      assert.truthy(sender:stderr():find("SignatureDoesNotMatch", 1, true), sender:stderr())
       own.process:kill("TERM")
       own.process:wait()
-      local log = own.process:rest()
+      log = own.process:rest()
       own.process:close()
-      local year, month, day, hour, minute, second =
-        section(log, "canonical request"):match("\nx%-date:(%d%d%d%d)(%d%d)(%d%d)T(%d%d)(%d%d)(%d%d)Z\n")
-      local days = process.run({ "date", "-u", "-d", ("%s-%s-%s %s:%s:%s"):format(year, month, day, hour, minute,
-        second), "+%s" })
-      local shown = sign(tonumber(days.stdout), env)
-      assert.equal(section(log, "canonical request"), section(shown, "canonical request"))
-      assert.equal(section(log, "string to sign"), section(shown, "string to sign"))
+      local last = log:match("([^\n]*)\n$")
+      local time = last:match("^compare with: tools/lua bin/rtc sign %-%-time (%d+T%d+Z) … "
+        .. "%(the same arguments as rtc send%)")
+      assert(time, log)
+      local result = tree.run({ "sign", "--time", time, table.unpack(arguments) }, { env = env })
+      assert.equal(0, result.code, result.stderr)
+      return log, comparable(log), comparable(result.stdout)
+    end
+
+    it("prints the sandbox's log line by line when only the secret is wrong", function()
+      local own = tree.sandbox()
+      local log, theirs, ours = log_and_sign(own, with_keys { RTC_ENDPOINT = own.url, VOLC_SECRETKEY = "wrong" })
+      assert.same(theirs, ours)
+      assert.truthy(log:find("; if none of these lines differs, it is the secret key\n$"), log)
+    end)
+
+    it("differs from the sandbox's log where a message was changed on the way", function()
+      local own = tree.sandbox()
+      local relay = assert(socket.bind("127.0.0.1", 0))
+      relay:settimeout(10)
+      local _, port = relay:getsockname()
+      function own.relay()
+        local near = assert(relay:accept())
+        local far = assert(socket.connect("127.0.0.1", own.port))
+        near:settimeout(10)
+        far:settimeout(10)
+        local head = {}
+        repeat
+          head[#head + 1] = assert(near:receive("*l"))
+        until head[#head] == ""
+        local body = assert(near:receive(tonumber(table.concat(head, "\n"):lower():match("content%-length: (%d+)"))))
+        assert(far:send(table.concat(head, "\r\n") .. "\r\n" .. body:gsub("Grüße", "GRüße")))
+        local answer = {}
+        repeat
+          answer[#answer + 1] = assert(far:receive("*l"))
+        until answer[#answer] == ""
+        local length = tonumber(table.concat(answer, "\n"):match("content%-length: (%d+)"))
+        assert(near:send(table.concat(answer, "\r\n") .. "\r\n" .. assert(far:receive(length))))
+        near:close()
+        far:close()
+        relay:close()
+      end
+      local log, theirs, ours = log_and_sign(own, with_keys { RTC_ENDPOINT = "http://127.0.0.1:" .. port })
+      assert.equal(#theirs, #ours)
+      local differ = {}
+      for i, line in ipairs(theirs) do
+        if line ~= ours[i] then
+          differ[#differ + 1] = i
+        end
+      end
+      local heading
+      for i, line in ipairs(theirs) do
+        heading = line == "string to sign:" and i or heading
+      end
+      -- The hash of the body ends the canonical request, and the hash of that ends the string to sign.
+      assert.same({ heading - 1, #theirs }, differ)
+      assert.truthy(log:find("X-Content-Sha256 is not the hash of the body that came", 1, true), log)
+    end)
+
+    it("takes the time in seconds and as X-Date has it", function()
+      local env = with_keys()
+      assert.equal(sign(1735787045, env), sign("20250102T030405Z", env))
     end)
 
     it("takes what send takes, and refuses the same", function()
@@ -454,9 +681,76 @@ describe("rtc", function()
     end)
   end)
 
+  describe("the tools:", function()
+    it("tools/lua finds the tree through a symbolic link", function()
+      local link = native.path("lua")
+      assert.equal(0, process.run({ "ln", "-s", process.run({ "readlink", "-f", "tools/lua" }).stdout:gsub("\n$", ""),
+        link }).code)
+      local result = process.run { link, "bin/rtc", "--version" }
+      os.remove(link)
+      assert.same({ 0, require("rtc")._VERSION .. "\n", "" }, { result.code, result.stdout, result.stderr })
+    end)
+
+    it("tools/build says so when it can't write", function()
+      local result = process.run({ "tools/build" }, { env = { RTC_BUILD = "/proc/self" } })
+      assert.same({ 1, "build: cannot write to /proc/self; RTC_BUILD=DIR names another folder\n" },
+        { result.code, result.stderr })
+    end)
+  end)
+
   describe("sandbox", function()
     it("says so when its port is taken", function()
-      assert_failed(tree.run { "sandbox", "--port", tostring(sandbox.port) }, 1, "cannot listen on 127%.0%.0%.1")
+      assert_failed(tree.run { "sandbox", "--port", tostring(sandbox.port) }, 1,
+        "cannot listen on 127%.0%.0%.1[^\n]*%-%-port 0")
+    end)
+
+    it("does not blame the port for a host that is none", function()
+      local result = tree.run { "sandbox", "--host", "192.0.2.1", "--port", "0" }
+      assert_failed(result, 1, "cannot listen on 192%.0%.2%.1")
+      assert.is_nil(result.stderr:find("--port", 1, true), result.stderr)
+    end)
+
+    --- The banner of a sandbox, to its end.
+    local function banner(...)
+      local own = tree.start { "sandbox", "--port", "0", ... }
+      own:line()
+      own:kill("TERM")
+      assert.equal(0, (own:wait()))
+      local text = own:rest()
+      own:close()
+      return text
+    end
+
+    it("prints commands that can be copied", function()
+      local own = tree.sandbox()
+      local command
+      repeat
+        command = assert(own.process:line(), "no command")
+      until command:find(" send ", 1, true)
+      local result = process.run({ "sh", "-c", command }, { env = tree.environment() })
+      assert.equal(0, result.code, result.stderr)
+      assert.truthy(command:find("^  tools/lua bin/rtc send "), command)
+      own.process:close()
+      local shown = banner()
+      assert.is_nil(shown:find("exports above", 1, true), shown)
+    end)
+
+    it("says that the exports are needed where the ready-made keys do not come by themselves", function()
+      assert.truthy(banner("--host", "127.0.0.2"):find("A first message, after the exports above", 1, true))
+    end)
+
+    it("serves though its output is closed", function()
+      local port = assert(socket.bind("127.0.0.1", 0))
+      local _, number = port:getsockname()
+      port:close()
+      local command = ("exec tools/lua bin/rtc sandbox --port %d <&- >&- 2>&-"):format(number)
+      local own = process.spawn({ "sh", "-c", command })
+      tree.await(function()
+        return tree.run({ "send", "--endpoint", "sandbox:" .. number, "--room", "r", "--to", "u", "x" }).code == 0
+      end, "the sandbox")
+      own:kill("TERM")
+      assert.equal(0, (own:wait()))
+      own:close()
     end)
 
     for _, signal in ipairs { "INT", "TERM" } do

@@ -161,6 +161,16 @@ describe("a client of the sandbox", function()
     assert.matches("there are: app_id, room_id, from, to, binary, message, version, timeout", err.message, 1, true)
   end)
 
+  it("does not raise for a name that cannot be shown", function()
+    local name = setmetatable({}, { __tostring = function() error("never") end })
+    local receipt, err = client:send_room_unicast { [name] = 1 }
+    assert.is_nil(receipt)
+    assert.same({ "argument", "a table" }, { err.kind, err.field })
+    receipt, err = client:explain(name, {})
+    assert.is_nil(receipt)
+    assert.matches("unknown action `a table`", err.message, 1, true)
+  end)
+
   it("takes nothing but a table of fields", function()
     for _, value in ipairs { "hello", 42, true, print } do
       local receipt, err = client:send_room_unicast(value)
@@ -191,6 +201,10 @@ describe("a client of the sandbox", function()
       shown.canonical_request)
     assert.matches("^HMAC%-SHA256\n20250102T030405Z\n", shown.string_to_sign)
     assert.matches("^%x+$", shown.signature)
+    assert.equal(("HMAC-SHA256 Credential=AKLTsandbox/%s, SignedHeaders=%s, Signature=%s"):format(
+      shown.credential_scope, shown.signed_headers, shown.signature), shown.headers.Authorization)
+    assert.same({ "20250102T030405Z", "application/json", (address:match("//(.*)")) },
+      { shown.headers["X-Date"], shown.headers["Content-Type"], shown.headers.Host })
     assert.same(shown, client:explain("SendRoomUnicast", fields, 1735787045))
   end)
 
@@ -352,6 +366,31 @@ describe("a client whose server", function()
     assert.matches("SignedHeaders=content-type;host;x-content-sha256;x-date;x-security-token,",
       request.headers.authorization, 1, true)
     assert.is_nil(request.headers.expect)
+  end)
+
+  it("speaks plain http though https was written says so", function()
+    server:on_accept { act.send(fault_server.bytes { status = 400 }) }
+    local _, err = open { endpoint = "https://127.0.0.1:" .. server.port }:send_room_unicast(call)
+    assert.same({ "TLSFailed", "not_sent" }, { err.code, err.outcome })
+    assert.matches("write http://127.0.0.1:" .. server.port, err.advice, 1, true)
+  end)
+
+  it("is behind a proxy that is not there names the variable, and not what it holds", function()
+    for variable, target in pairs {
+      https_proxy = "https://rtc.invalid", HTTPS_PROXY = "https://rtc.invalid", ALL_PROXY = "https://rtc.invalid",
+      http_proxy = "http://rtc.invalid",
+    } do
+      local env = { https_proxy = false, HTTPS_PROXY = false, http_proxy = false, HTTP_PROXY = false,
+        all_proxy = false, ALL_PROXY = false, no_proxy = false, NO_PROXY = false }
+      env[variable] = "http://user:hunter2@127.0.0.1:1"
+      local child = process.run({ "lua5.4", "-e", ([[
+        print(select(2, require "rtc".new {
+          endpoint = %q, allow_http = true, access_key = "k", secret_key = "s", app_id = "a", from = "f",
+        }:send_room_unicast { room_id = "r", to = "u", message = "m" }))]]):format(target) }, { env = env })
+      assert.matches("not sent", child.stdout, 1, true)
+      assert.matches("%-> .*" .. variable .. "[^\n]*proxy", child.stdout)
+      assert.is_nil(child.stdout:find("hunter2", 1, true))
+    end
   end)
 
   it("is on loopback is never reached through a proxy", function()

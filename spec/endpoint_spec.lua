@@ -1,4 +1,5 @@
 local endpoint = require "rtc.endpoint"
+local printable = require("rtc.text").printable
 
 describe("an endpoint", function()
   local good = {
@@ -34,10 +35,42 @@ describe("an endpoint", function()
     assert.is_true(target.sandbox)
     assert.is_true(target.loopback)
     assert.equal("http://127.0.0.1:9001", assert(endpoint.parse("sandbox:9001")).url)
+    for _, text in ipairs { "Sandbox", "SANDBOX", "sandBox:8790" } do
+      target = assert(endpoint.parse(text))
+      assert.is_true(target.sandbox)
+      assert.equal("http://127.0.0.1:8790", target.url)
+    end
+  end)
+
+  for _, host in ipairs { "sandbx", "sand-box", "Sandbox1", "sandbox/", "sand", "snadbox:9001" } do
+    it("may have been meant to be the sandbox: " .. host, function()
+      local target, problem = endpoint.parse(host)
+      assert.is_nil(target)
+      assert.matches('did you mean "sandbox"?', problem, 1, true)
+      local name = host:lower():match("^[^/:]+")
+      assert.matches("https://" .. name, problem, 1, true) -- for who has a host of that name
+      assert.equal(name, assert(endpoint.parse("https://" .. host)).host)
+    end)
+  end
+
+  it("is a host when it only begins like the sandbox", function()
+    for _, host in ipairs { "sandbox.example.com", "gateway", "localhost" } do
+      assert.equal(host, assert(endpoint.parse(host)).host)
+    end
+  end)
+
+  it("tells what is this machine", function()
+    for _, host in ipairs { "127.0.0.1", "127.9.9.9", "localhost", "::1", "[::1]" } do
+      assert.is_true(endpoint.is_loopback(host))
+    end
+    for _, host in ipairs { "127.0.0.1.example.com", "127.0.0.256", "127.1", "0.0.0.0", "::2", "" } do
+      assert.is_false(endpoint.is_loopback(host))
+    end
   end)
 
   local bad = {
-    { "ftp://example.com", "scheme" },
+    { "ftp://example.com", 'the scheme "ftp"' },
+    { "example.com\n", "host" },
     { "https://", "host" },
     { "", "host" },
     { "exa mple.com", "host" },
@@ -58,12 +91,19 @@ describe("an endpoint", function()
     { "https://example.com#a", "fragment" },
   }
   for _, case in ipairs(bad) do
-    it("refuses " .. case[1], function()
+    it("refuses " .. printable(case[1]), function()
       local target, problem = endpoint.parse(case[1])
       assert.is_nil(target)
       assert.matches(case[2], problem, 1, true)
     end)
   end
+
+  it("shows only the beginning of what is too long", function()
+    for _, text in ipairs { ("x"):rep(5000), ("x"):rep(5000) .. "://a", "http://" .. ("x."):rep(120) .. "x" } do
+      local _, problem = endpoint.parse(text)
+      assert.is_true(#problem < 500)
+    end
+  end)
 
   for _, text in ipairs { "https://user:hunter2@example.com", "user:hunter2@example.com", "ftp://user:hunter2@a" } do
     it("refuses credentials without showing them: " .. text, function()

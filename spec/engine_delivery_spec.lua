@@ -242,8 +242,8 @@ for _, transport in ipairs({ "plain", "TLS" }) do
     end
 
     it("sends the whole of a large body, and says so", function()
-      for n = 1, 3 do assert(e:submit(request("/" .. n, { body = BIG }))) end
-      for _, exchange in ipairs((pump.finish(e, 3))) do
+      for n = 1, 3 do assert(e:submit(request("/" .. n, { body = BIG, timeout = 120, try_timeout = 120 }))) end
+      for _, exchange in ipairs((pump.finish(e, 3, 120))) do
         answered(exchange)
         assert.is_true(exchange.sent)
       end

@@ -16,6 +16,11 @@ describe("the rockspec", function()
     return result
   end
 
+  local function make(version, into)
+    return sh(("cd %s; LUAROCKS_CONFIG=config.lua luarocks --lua-version %s --tree %s make *.rockspec 2>&1")
+      :format(copy, version, into))
+  end
+
   setup(function()
     sandbox = tree.sandbox()
     copy = native.path("rock")
@@ -23,8 +28,7 @@ describe("the rockspec", function()
     sh(("mkdir %s; cp -R CMakeLists.txt LICENSE *.rockspec src lua bin %s"):format(copy, copy))
     -- What Debian's packages provide LuaRocks does not know of; it need not fetch it.
     sh(([[echo 'rocks_provided = { ["lua-cjson"] = "2.1.0-1", argparse = "0.7.1-1" }' >%s/config.lua]]):format(copy))
-    made = sh(("cd %s; LUAROCKS_CONFIG=config.lua luarocks --lua-version 5.4 --tree %s make *.rockspec 2>&1")
-      :format(copy, rocks))
+    made = make("5.4", rocks)
   end)
 
   teardown(function()
@@ -61,6 +65,17 @@ describe("the rockspec", function()
     local expected = ("rtc\t%s/share/lua/5.4/rtc.lua\nrtc.core\t%s/lib/lua/5.4/rtc/core.so\n"
       .. "rtc.engine\t%s/lib/lua/5.4/rtc/engine.so\nSendRoomUnicast: accepted"):format(rocks, rocks, rocks)
     assert.equal(expected, result.stdout:sub(1, #expected))
+  end)
+
+  it("builds for another Lua, in the same folder", function()
+    local other = copy .. "/tree51"
+    make("5.1", other)
+    local result = process.run { "env", "-i", "PATH=" .. PATH, "RTC_ENDPOINT=" .. sandbox.endpoint,
+      ("LUA_PATH=%s/share/lua/5.1/?.lua;;"):format(other), ("LUA_CPATH=%s/lib/lua/5.1/?.so;;"):format(other),
+      "lua5.1", "-e", [[print(_VERSION, assert(require("rtc").send_room_unicast {
+        room_id = "room", to = "alice", message = "hi" }))]] }
+    assert.equal(0, result.code, result.stderr)
+    assert.truthy(result.stdout:find("^Lua 5.1\tSendRoomUnicast: accepted"), result.stdout)
   end)
 
   it("installs every Lua file of the tree and no other", function()

@@ -3,6 +3,7 @@
 local fault_server = require "spec.support.fault_server"
 local process = require "spec.support.process"
 local rtc = require "rtc"
+local text = require "rtc.text"
 
 local act = fault_server.act
 
@@ -70,22 +71,33 @@ describe("rtc.new", function()
     { "version", "v2020-12-01", "version must be a date" },
     { "version", "2020-12-01\n", "version must be a date" },
     { "timeout", "10", "timeout must be a number of seconds" },
-    { "timeout", 0, "timeout must be more than 0" },
-    { "timeout", -1, "timeout must be more than 0" },
-    { "timeout", 0 / 0, "timeout must be more than 0" },
-    { "try_timeout", math.huge, "try_timeout must be more than 0" },
-    { "connect_timeout", 100000, "connect_timeout must be more than 0" },
+    { "timeout", 0, "timeout must be at least 0.001 seconds" },
+    { "timeout", -1, "timeout must be at least 0.001 seconds" },
+    { "timeout", 0 / 0, "timeout must be at least 0.001 seconds" },
+    { "try_timeout", math.huge, "try_timeout must be at least 0.001 seconds" },
+    { "connect_timeout", 100000, "connect_timeout must be at least 0.001 seconds" },
     { "max_response", 0, "max_response must be a whole number" },
     { "max_response", 1.5, "max_response must be a whole number" },
     { "ca_file", true, "ca_file must be a string" },
     { "ca_file", "/nonexistent/ca.pem", "ca_file cannot be read: /nonexistent/ca.pem" },
     { "ca_path", "", "ca_path is empty" },
+    { "ca_file", "/", "ca_file is a folder" },
+    { "ca_file", "/etc/passwd\0", "ca_file has a NUL" },
     { "ca_path", "/nonexistent", "ca_path cannot be read" },
+    { "ca_path", "/etc/passwd", "ca_path cannot be read as a folder" },
+    { "ca_path", "/\0", "ca_path has a NUL" },
+    { "ca_file", "/" .. ("x"):rep(5000), "ca_file cannot be read" },
+    { "timeout", 0.0009, "timeout must be at least 0.001 seconds" },
+    { "version", ("9"):rep(5000), "version must be a date" },
+    { "version", "2020\n\27[2J", 'version must be a date like "2020-12-01", not "2020\\x0A\\x1B[2J"' },
+    { ("x"):rep(5000), 1, "unknown option `xxxx" },
+    { "a\27[2J\n", 1, "unknown option `a\\x1B[2J\\x0A`" },
+    { setmetatable({}, { __tostring = error }), 1, "unknown option `a table`" },
     { "allow_http", "yes", "allow_http must be true or false" },
     { "user_agent", "a\r\nb: c", "user_agent must be printable" },
   }
   for _, case in ipairs(wrong) do
-    it(("raises for %s = %q"):format(tostring(case[1]), tostring(case[2])), function()
+    it(("raises for %s = %s"):format(text.name(case[1]), text.name(case[2])), function()
       local ok, message = pcall(function()
         return (rtc.new(options { [case[1]] = case[2] }))
       end)
@@ -93,12 +105,19 @@ describe("rtc.new", function()
       assert.matches("rtc_spec.lua:%d+: rtc.new: ", message) -- the caller's line
       assert.matches(case[3], message, 1, true)
       assert.is_nil(message:find("hunter", 1, true))
+      assert.is_true(#message < 700)
     end)
   end
 
+  it("takes certificates from a file or a folder", function()
+    local client = rtc.new(options { ca_file = "/etc/passwd", ca_path = "/etc" })
+    assert.matches("https://example.com", tostring(client), 1, true)
+  end)
+
   it("raises for what is no options at all", function()
     for _, value in ipairs { 42, true } do
-      assert.error_matches(function() rtc.new(value) end, "options must be a table")
+      assert.error_matches(function() rtc.new(value) end,
+        "options must be a table, or an endpoint as a string, not a " .. type(value))
     end
   end)
 
@@ -233,6 +252,12 @@ describe("the environment", function()
       end)
     end
   end
+
+  it("that is set to nothing counts as not set", function()
+    local empty = full { RTC_ENDPOINT = "", RTC_APP_ID = "", RTC_FROM = "" }
+    assert.equal("rtc.client(https://rtc.volcengineapi.com, access key AKL…)\tnil\tnil\n",
+      run("local client = rtc.new() print(client, client.defaults.app_id, client.defaults.from)", empty))
+  end)
 
   it("is read again after it lacked something", function()
     -- os.getenv is the only door to the environment that a script has to change it

@@ -147,13 +147,6 @@ describe("text", function()
       assert.is_false(text.is_utf8(bad), (bad:gsub(".", "%0 ")))
     end
   end)
-
-  it("shows control characters without letting them act", function()
-    assert.equal("a\\x0ab\\x1b[31m\\x00", text.printable("a\nb\27[31m\0"))
-    assert.equal("你\\xc2\\x9bé", text.printable("你\u{9b}é"))
-    assert.equal("a\\xff", text.printable("a\xff"))
-    assert.equal("abc...", text.printable("abcdef", 3))
-  end)
 end)
 
 describe("base64", function()

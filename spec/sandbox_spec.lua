@@ -409,7 +409,7 @@ describe("the sandbox", function()
       local request, canonical, string_to_sign = signed_request({ body = fields(), secret = "wrong" })
       local message = assert_refused(exchange(request), 401, "SignatureDoesNotMatch", 100010)
       assert.matches("^The request signature we calculated does not match", message)
-      logged("only the secret key can differ")
+      logged("^compare with: rtc sign %-%-time " .. request.headers["X-Date"] .. " ")
       for line in (canonical .. "\n" .. string_to_sign):gmatch("[^\n]+") do
         logged("^    | " .. line:gsub("%p", "%%%0") .. "$")
       end
@@ -812,7 +812,9 @@ describe("the sandbox", function()
 
     it("and escapes what strangers put into the log", function()
       assert_refused(call({ query = "Action=a%0Aforged%1B%5B2J&Version=1" }), 404, "InvalidActionOrVersion", 100008)
-      logged("a\\x0aforged\\x1b%[2J")
+      logged("a\\x0Aforged\\x1B%[2J")
+      assert.equal(400, get("/listen?room_id=r&user_id=u&%e2%80%aeEVIL=1").status)
+      logged("unknown parameter '\\u{202E}EVIL'")
       local answer = call({ query = "Action=%FF&Version=1" })
       local _, metadata = assert_refused(answer, 404, "InvalidActionOrVersion", 100008)
       assert.equal("?", metadata.Action) -- an answer is UTF-8, whatever came

@@ -6,10 +6,10 @@ json.decode_invalid_numbers(false) -- NaN and hexadecimal are not JSON
 
 local answer = {}
 
---- How much of an unreadable answer an error shows, in bytes.
-local shown = 200
+--- How much of an answer is kept, in bytes: of its words, of its codes and names, and of one that is unreadable.
+local most_of_message, most_of_name, most_of_body = 1000, 128, 200
 
----@class rtc.Answer
+---@class rtc.Answer  every string is fit to print and has an end
 ---@field request_id string|nil
 ---@field version string|nil
 ---@field region string|nil
@@ -17,8 +17,8 @@ local shown = 200
 ---@field fault { code: string, code_n: integer|nil, message: string }|nil  the service's error
 
 --- JSON's null and wrong types come as anything: only a string that says something counts.
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
+local function filled(value, limit)
+  return type(value) == "string" and value ~= "" and text.excerpt(value, limit or most_of_name) or nil
 end
 
 --- Whether a decoded value is a JSON object with something in it. cjson shows `[]` and `{}` alike.
@@ -33,11 +33,25 @@ local function code_number(value)
   end
 end
 
+local function redirect(location)
+  return ("is a redirect %s; redirects are not followed"):format(
+    location and "to " .. text.excerpt(location, most_of_name) or "without a Location")
+end
+
 local function unreadable(exchange, why)
   local content_type = exchange.headers["content-type"]
-  return ("the answer (HTTP %d%s) %s%s"):format(exchange.status,
-    content_type and ", " .. text.excerpt(content_type, 60) or "", why,
-    exchange.body == "" and "" or ": " .. text.excerpt(exchange.body, shown))
+  if exchange.status >= 300 and exchange.status <= 399 then
+    why = redirect(exchange.headers.location)
+  end
+  return ("the answer%s %s%s"):format(content_type and (" (%s)"):format(text.excerpt(content_type, 60)) or "", why,
+    exchange.body == "" and "" or ": " .. text.excerpt(exchange.body, most_of_body))
+end
+
+--- The request's ID as a header, for answers whose envelope has none.
+---@param exchange rtc.Exchange
+---@return string|nil
+function answer.request_id(exchange)
+  return filled(exchange.headers["x-request-id"])
 end
 
 --- ResponseMetadata.Error: nothing when it is absent, null or empty (the documentation calls an empty one a
@@ -50,7 +64,7 @@ local function read_fault(err, exchange)
   elseif type(err) ~= "table" or err[1] ~= nil then
     return nil, unreadable(exchange, "has an Error that is not an object")
   end
-  local code, code_n, message = filled(err.Code), code_number(err.CodeN), filled(err.Message)
+  local code, code_n, message = filled(err.Code), code_number(err.CodeN), filled(err.Message, most_of_message)
   if code or code_n or message then
     return { code = code or "UnknownError", code_n = code_n, message = message or "the answer gives no message" }
   elseif next(err) ~= nil and (err.Code ~= "" or err.Message ~= "") then
@@ -59,7 +73,7 @@ local function read_fault(err, exchange)
 end
 
 --- Reads an answer. Failure, as documented, is a status that is not 2xx or an Error in the envelope.
----@param exchange table  an answered exchange of the engine
+---@param exchange rtc.Exchange  an answered one
 ---@return rtc.Answer|nil
 ---@return string|nil problem  why the answer cannot be read, and how it begins
 function answer.read(exchange)
@@ -80,8 +94,9 @@ function answer.read(exchange)
     return nil, unreadable(exchange, "is a failure without an error code")
   end
   return {
-    request_id = filled(metadata.RequestId), version = filled(metadata.Version), region = filled(metadata.Region),
-    message = type(envelope.Result) == "table" and filled(envelope.Result.Message) or nil,
+    request_id = filled(metadata.RequestId) or answer.request_id(exchange),
+    version = filled(metadata.Version), region = filled(metadata.Region),
+    message = type(envelope.Result) == "table" and filled(envelope.Result.Message, most_of_message) or nil,
     fault = fault,
   }
 end

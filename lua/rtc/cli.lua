@@ -1,6 +1,7 @@
 --- The command line: what may be written on it, and how it ends.
 
 local core = require("rtc.native").load("rtc.core")
+local clock = require "rtc.sandbox.clock"
 local terminal = require "rtc.cli.terminal"
 
 local cli = {}
@@ -9,7 +10,7 @@ local EPILOG = "Environment: VOLC_ACCESSKEY and VOLC_SECRETKEY (the keys), RTC_A
   .. "and --from), RTC_ENDPOINT (default of --endpoint). With the endpoint \"sandbox\" the sandbox's ready-made keys "
   .. "are used instead.\n\n"
   .. "Exit codes: 0 done; 1 refused or failed, and certainly not delivered; 2 wrong usage; 3 the outcome is not known: "
-  .. "the message may have been delivered."
+  .. "the message may have been delivered; 130 interrupted (Ctrl-C): so it may, if standard error says so."
 
 --- A converter for argparse: whole numbers from `least` to `most`.
 local function whole(name, least, most)
@@ -22,6 +23,21 @@ local function whole(name, least, most)
   end
 end
 
+--- A converter for argparse: a time in Unix seconds, or as a request's X-Date has it.
+local function time(text)
+  local seconds = whole("--time", 0, 253402300799)(text) or clock.parse(text)
+  return seconds, not seconds
+    and ("--time: '%s' is neither Unix seconds nor a time like 20250102T030405Z"):format(text) or nil
+end
+
+--- argparse itself would not notice that nobody can read its help.
+local function add_help(parser)
+  parser:add_help { action = function()
+    terminal.write(parser:get_help(), "\n")
+    terminal.finish(terminal.DONE)
+  end }
+end
+
 --- It may stand before the command and after it. argparse lets the second place forget what the first one said, unless
 --- each has a name of its own.
 local function add_endpoint(parser, target)
@@ -30,9 +46,10 @@ local function add_endpoint(parser, target)
 end
 
 local function add_message(command)
+  add_help(command)
   add_endpoint(command, "command_endpoint")
   command:argument("text"):args("?")
-    :description('The message. "-", or none: standard input to its end, byte for byte.')
+    :description('The message. "-", or none: standard input to its end, byte for byte; with "-" it may be empty.')
   command:option("--room"):count(1):argname("<id>"):description("The room that the receiver is in.")
   command:option("--to"):count(1):argname("<id>"):description("The receiver's user ID.")
   command:option("--from"):argname("<id>"):description("The sender's ID. Default: RTC_FROM.")
@@ -43,6 +60,7 @@ end
 
 local function add_sandbox(parser)
   local command = parser:command("sandbox"):summary("Run the service on this machine, for trying out and for tests.")
+  add_help(command)
   command:option("--host"):argname("<address>"):description("Address to listen on. Default: 127.0.0.1.")
   command:option("--port"):argname("<number>"):convert(whole("--port", 0, 65535))
     :description("Port to listen on; 0: any free one. Default: 8790.")
@@ -50,6 +68,7 @@ end
 
 local function add_listen(parser)
   local command = parser:command("listen"):summary("Join a room of the sandbox, and print each message that comes.")
+  add_help(command)
   add_endpoint(command, "command_endpoint")
   command:option("--room"):count(1):argname("<id>"):description("The room to join.")
   command:option("--user"):count(1):argname("<id>"):description("The user ID to join with.")
@@ -64,6 +83,7 @@ end
 
 local function make_parser(argparse)
   local parser = argparse("rtc", "Signs and sends Volcengine RTC messages."):epilog(EPILOG)
+  add_help(parser)
   parser:usage_max_width(100):help_max_width(100)
   parser:command_target("command")
   parser:flag("--version"):description("Print the version."):action(function()
@@ -76,8 +96,8 @@ local function make_parser(argparse)
   add_message(parser:command("send"):summary("Send a message to a user in a room, and print the receipt."))
   local sign = parser:command("sign"):summary("Show how that message would be signed, and send nothing.")
   add_message(sign)
-  sign:option("--time"):argname("<seconds>"):convert(whole("--time", 0, 253402300799))
-    :description("Sign as of this time, in Unix seconds. Default: now.")
+  sign:option("--time"):argname("<time>"):convert(time)
+    :description("Sign as of this time: Unix seconds, or an X-Date like 20250102T030405Z. Default: now.")
   parser.error = function(at, problem)
     io.stderr:write("rtc: ", terminal.harmless(problem), "\n", at:get_usage(), "\n")
     terminal.finish(terminal.USAGE)
@@ -85,20 +105,28 @@ local function make_parser(argparse)
   return parser
 end
 
-local function run(arguments, started)
-  local found, argparse = pcall(require, "argparse")
+--- A library of others, or how to get it.
+local function need(name, rock)
+  local found, module = pcall(require, name)
   if not found then
-    terminal.finish(terminal.FAILED, "the Lua module argparse is missing: apt-get install lua-argparse (Debian), or "
-      .. "luarocks install argparse")
+    terminal.finish(terminal.FAILED, ("the Lua module %s is missing: apt-get install lua-%s (Debian), or luarocks "
+      .. "install %s"):format(name, name, rock))
   end
-  local given = make_parser(argparse):parse(arguments)
-  given.endpoint = given.command_endpoint or given.endpoint
-  started.command = given.command
-  return require("rtc.cli." .. given.command)(given)
+  return module
 end
 
---- How a command ends that raised: quietly on Ctrl-C, else with one line that says why.
-local function judge(raised, started)
+local function run(arguments, progress)
+  local given = make_parser(need("argparse", "argparse")):parse(arguments)
+  given.endpoint = given.command_endpoint or given.endpoint
+  if given.command ~= "sandbox" then -- which names all that it needs at once
+    need("cjson", "lua-cjson")
+  end
+  return require("rtc.cli." .. given.command)(given, progress)
+end
+
+--- How a command ends that raised: quietly on Ctrl-C, else with one line that says why. Whatever it was, it may have
+--- come after the message left.
+local function judge(raised, progress)
   local ending = terminal.ending(raised)
   if ending then
     if ending.message then
@@ -106,20 +134,22 @@ local function judge(raised, started)
     end
     return ending.code
   elseif type(raised) == "string" and raised:find("interrupted!$") then
+    if progress.sending then
+      terminal.complain("interrupted: the message may have been delivered")
+    end
     return 130
   end
   terminal.complain("this should not happen, please report it: " .. tostring(raised))
-  -- Whatever it was, it may have come after the message left.
-  return started.command == "send" and terminal.UNKNOWN or terminal.FAILED
+  return progress.sending and terminal.UNKNOWN or terminal.FAILED
 end
 
 --- Runs a command line.
 ---@param arguments string[]
 ---@return integer exit code
 function cli.main(arguments)
-  local started = {}
-  local ok, result = pcall(run, arguments, started)
-  return ok and result or judge(result, started)
+  local progress = {}
+  local ok, result = pcall(run, arguments, progress)
+  return ok and result or judge(result, progress)
 end
 
 return cli

@@ -4,6 +4,7 @@
 
 local answer = require "rtc.answer"
 local api = require "rtc.api"
+local environment = require "rtc.environment"
 local errors = require "rtc.error"
 local fields = require "rtc.fields"
 local options = require "rtc.options"
@@ -13,6 +14,18 @@ local text = require "rtc.text"
 local client = {}
 
 ---@class rtc.Client
+---@field endpoint rtc.Endpoint
+---@field region string
+---@field version string  of the API; default of each call
+---@field defaults { app_id: string|nil, from: string|nil }  of each call
+---@field timeout number  seconds for a whole call; default of each call
+---@field try_timeout number  seconds for one try
+---@field connect_timeout number  seconds to connect
+---@field max_response integer  bytes of an answer's body
+---@field user_agent string
+---@field access_key string  masked, for printing
+---@field signer rtc.Signer  has the keys, and does not give them away
+---@field runtime rtc.Runtime
 local methods = {}
 local client_mt = { __index = methods, __name = "rtc.client" }
 
@@ -33,7 +46,7 @@ local receipt_mt = { __name = "rtc.receipt" }
 
 function receipt_mt:__tostring()
   return ("%s: accepted in %.0f ms (HTTP %d, %s%s%s)"):format(self.action, self.elapsed * 1000, self.http_status,
-    self.region, self.attempts > 1 and (", %d tries"):format(self.attempts) or "",
+    text.printable(self.region), self.attempts > 1 and (", %d tries"):format(self.attempts) or "",
     self.request_id and ", request " .. text.printable(self.request_id) or "")
 end
 
@@ -70,7 +83,7 @@ local function prepare(self, action, given)
   local known = known_of[action]
   for name in pairs(given) do
     if not known[name] then
-      local shown = text.excerpt(tostring(name), 64)
+      local shown = text.name(name)
       return nil, errors.argument(("unknown field `%s`: %s"):format(shown, suggest.hint(name, names_of[action])),
         shown, action)
     end
@@ -104,6 +117,7 @@ local function url(self, query)
 end
 
 --- What the runtime needs to know of a try.
+---@return rtc.Request
 local function http_request(self, call, signed)
   local headers = { { "User-Agent", self.user_agent } } -- unsigned: proxies may change it
   for name, value in pairs(signed.headers) do
@@ -117,6 +131,20 @@ local function http_request(self, call, signed)
   }
 end
 
+local may_be_the_proxy = { ConnectFailed = true, ProxyFailed = true, DNSFailed = true }
+
+--- What to do about a try without an answer, where that can be told.
+local function advise(target, code)
+  local variable = not target.loopback and may_be_the_proxy[code] and environment.proxy(target.scheme)
+  if target.sandbox and code == "ConnectFailed" then
+    return ("Start the sandbox in another terminal: rtc sandbox --port %d"):format(target.port)
+  elseif target.loopback and code == "TLSFailed" then
+    return ("If plain http is spoken there, write http://%s:%d"):format(target.host, target.port)
+  elseif variable then
+    return ("The environment's %s names a proxy: check it, or add this host to no_proxy."):format(variable)
+  end
+end
+
 --- A try without an answer. `sent` is whether the kernel took the request's last byte: a body cut short cannot
 --- match its signed hash, so then nobody can have accepted it.
 local function no_answer(self, failure)
@@ -124,15 +152,11 @@ local function no_answer(self, failure)
     return failure -- an error of the C core already: the engine did not take the request
   end
   local not_sent = not failure.sent
-  local err = errors.new {
+  return errors.new {
     kind = failure.kind, code = failure.code, message = failure.message, attempts = 1,
-    outcome = not_sent and "not_sent" or "unknown",
+    advice = advise(self.endpoint, failure.code), outcome = not_sent and "not_sent" or "unknown",
     retryable = not_sent and failure.kind ~= "cancelled",
   }
-  if self.endpoint.sandbox and failure.code == "ConnectFailed" then
-    err.advice = ("Start the sandbox in another terminal: rtc sandbox --port %d"):format(self.endpoint.port)
-  end
-  return err
 end
 
 --- An answer that is not the service's envelope: who wrote it, and what became of the request, is not known.
@@ -140,7 +164,7 @@ local function bad_answer(exchange, message)
   local status = exchange.status
   return errors.new {
     kind = "response", code = "BadAnswer", message = message, http_status = status,
-    request_id = exchange.headers["x-request-id"], attempts = 1,
+    request_id = answer.request_id(exchange), attempts = 1,
     outcome = exchange.sent and "unknown" or "not_sent",
     retryable = not exchange.sent and (status >= 500 or status == 429 or status == 408),
     advice = "Something else than the service may have answered: check the endpoint, and proxies on the way.",
@@ -159,7 +183,7 @@ local function refusal(exchange, read)
   end
   return errors.new {
     kind = known.kind, code = fault.code, code_n = fault.code_n, message = fault.message, advice = known.advice,
-    http_status = exchange.status, request_id = read.request_id or exchange.headers["x-request-id"], attempts = 1,
+    http_status = exchange.status, request_id = read.request_id, attempts = 1,
     outcome = outcome, retryable = known.throttled or outcome == "not_sent" and not known.refused,
   }
 end
@@ -175,10 +199,22 @@ local function judge(self, call, exchange)
     return nil, refusal(exchange, read)
   end
   return setmetatable({
-    request_id = read.request_id or exchange.headers["x-request-id"], action = call.action,
+    request_id = read.request_id, action = call.action,
     version = read.version or call.version, region = read.region or self.region,
     http_status = exchange.status, attempts = 1, message = read.message,
   }, receipt_mt)
+end
+
+local from_outside = { "message", "code", "class", "request_id", "version", "region" }
+
+--- Takes what was secret among the sent headers out of a receipt or an error. The secret key never leaves this machine,
+--- but an answer can repeat the token and the signature.
+local function conceal(told, sent)
+  local signature = sent.Authorization:match("Signature=(%x+)")
+  for _, name in ipairs(from_outside) do
+    local value = told[name]
+    told[name] = value and text.without(text.without(value, sent["X-Security-Token"]), signature)
+  end
 end
 
 --- One try: signed, sent, judged.
@@ -190,13 +226,13 @@ local function try(self, call)
     return nil, wrong
   end
   local exchange, failure = self.runtime.request(http_request(self, call, signed))
-  if not exchange then
-    return nil, no_answer(self, failure)
+  local receipt, err
+  if exchange then
+    receipt, err = judge(self, call, exchange)
+  else
+    err = no_answer(self, failure)
   end
-  local receipt, err = judge(self, call, exchange)
-  if err then -- the secret key never leaves, but an answer can repeat the token that was sent
-    err.message = text.without(err.message, signed.headers["X-Security-Token"])
-  end
+  conceal(receipt or err, signed.headers)
   return receipt, err
 end
 
@@ -247,7 +283,8 @@ end
 ---@param action string  "SendRoomUnicast"
 ---@param given table  the call's fields
 ---@param time integer|nil  Unix seconds; default now
----@return table|nil explanation  rtc.Signer.Explanation with `url` and `body`
+---@return table|nil explanation  rtc.Signer.Explanation with `url`, `body` and `headers` (name -> value to send;
+--- Authorization among them, and with temporary keys the session token)
 ---@return rtc.Error|nil
 function methods:explain(action, given, time)
   check_self(self, "explain")
@@ -257,7 +294,7 @@ function methods:explain(action, given, time)
       names[#names + 1] = name
     end
     table.sort(names)
-    return nil, errors.argument(("unknown action `%s`: %s"):format(text.excerpt(tostring(action), 64),
+    return nil, errors.argument(("unknown action `%s`: %s"):format(text.name(action),
       suggest.hint(action, names)), "action")
   end
   local call, wrong = prepare(self, action, given)
@@ -270,7 +307,7 @@ function methods:explain(action, given, time)
     return nil, errors.adopt(refused, action)
   end
   local explanation = self.signer:explain(request)
-  explanation.url, explanation.body = url(self, signed.query), call.body
+  explanation.url, explanation.body, explanation.headers = url(self, signed.query), call.body, signed.headers
   return explanation
 end
 

@@ -2,6 +2,7 @@
 ---
 --- Always one source for all of them: half a pair from here and half from there signs as nobody.
 
+local environment = require "rtc.environment"
 local options = require "rtc.options"
 local sandbox = require "rtc.sandbox.defaults"
 
@@ -25,11 +26,11 @@ local function explicit(given)
   return { access_key = given.access_key, secret_key = given.secret_key, session_token = given.session_token }
 end
 
-local function environment(getenv)
+local function from_environment()
   local keys = {}
   for _, pair in ipairs { { "access_key", "VOLC_ACCESSKEY" }, { "secret_key", "VOLC_SECRETKEY" } } do
     local option, variable = pair[1], pair[2]
-    local value = getenv(variable)
+    local value = environment.get(variable)
     if not value then
       return nil, ("no keys: %s is not set; %s"):format(variable, how_to_get)
     end
@@ -45,16 +46,15 @@ end
 --- The keys for a client.
 ---@param given table  checked options
 ---@param endpoint rtc.Endpoint
----@param getenv fun(name: string): string|nil
 ---@return rtc.Credentials|nil
 ---@return string|nil problem
-function credentials.find(given, endpoint, getenv)
+function credentials.find(given, endpoint)
   if given.access_key or given.secret_key or given.session_token then
     return explicit(given)
   elseif endpoint.sandbox then
     return { access_key = sandbox.access_key, secret_key = sandbox.secret_key } -- real keys never go there
   end
-  return environment(getenv)
+  return from_environment()
 end
 
 return credentials

@@ -2,6 +2,7 @@
 
 local api = require "rtc.api"
 local defaults = require "rtc.sandbox.defaults"
+local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
 local endpoint = {}
@@ -18,8 +19,10 @@ local standard_port = { https = 443, http = 80 }
 ---@field sandbox boolean  the preset, and not just an address at which a sandbox may listen
 
 --- 127.0.0.0/8, ::1 or localhost. Whole addresses only: 127.0.0.1.example.com is somebody else's.
-local function is_loopback(host)
-  if host == "localhost" or host == "[::1]" then
+---@param host string  lower case; an IPv6 address with or without brackets
+---@return boolean
+function endpoint.is_loopback(host)
+  if host == "localhost" or host == "[::1]" or host == "::1" then
     return true
   end
   local a, b, c, d = host:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -66,7 +69,7 @@ local function make(scheme, host, port)
   local host_header = port == standard_port[scheme] and host or ("%s:%d"):format(host, port)
   return {
     scheme = scheme, host = host, port = port, host_header = host_header,
-    url = scheme .. "://" .. host_header, loopback = is_loopback(host), sandbox = false,
+    url = scheme .. "://" .. host_header, loopback = endpoint.is_loopback(host), sandbox = false,
   }
 end
 
@@ -84,20 +87,21 @@ local function sandbox(port_text)
 end
 
 --- Reads an endpoint.
----@param given string|nil  default: the service's own host
+---@param given string|nil  default: the service's own host. A bare host without a dot that looks like "sandbox" is
+--- refused: it would be asked for by https, and get a request that real keys signed
 ---@param allow_http boolean|nil  plain http to hosts other than this one
 ---@return rtc.Endpoint|nil
 ---@return string|nil problem  what is wrong; never shows credentials that the text may hold
 function endpoint.parse(given, allow_http)
   given = given or api.default_host
-  local sandbox_port = given == "sandbox" and "" or given:match("^sandbox(:.*)$")
-  if sandbox_port then
+  local sandbox_port = given:lower():match("^sandbox(.*)$")
+  if sandbox_port == "" or sandbox_port and sandbox_port:sub(1, 1) == ":" then
     return sandbox(sandbox_port)
   end
   local scheme, rest = given:match("^([A-Za-z][A-Za-z0-9+.%-]*)://(.*)$")
   scheme, rest = (scheme or "https"):lower(), rest or given
   if not standard_port[scheme] then
-    return nil, ('has the scheme %q: use "https://host[:port]"'):format(scheme)
+    return nil, ('has the scheme "%s": use "https://host[:port]"'):format(text.excerpt(scheme, 64))
   elseif rest:find("@", 1, true) then
     return nil, "has credentials in it: leave them out, and pass access_key and secret_key"
   end
@@ -108,11 +112,14 @@ function endpoint.parse(given, allow_http)
   local host, port = split_authority(authority, scheme)
   if not host then
     return nil, port
+  elseif rest == given and not host:find("[.%[]") and suggest.nearest(host, { "sandbox" }) then
+    return nil, ('has the host "%s": did you mean "sandbox"? If it is a host\'s name, write "https://%s"')
+      :format(text.excerpt(host, 64), text.excerpt(host, 64))
   end
   local target = make(scheme, host, port)
   if scheme == "http" and not target.loopback and not allow_http then
     return nil, ("is plain http to %s, which anyone on the way can read and change: use https, or pass "
-      .. "allow_http = true"):format(host)
+      .. "allow_http = true"):format(text.excerpt(host, 64))
   end
   return target
 end

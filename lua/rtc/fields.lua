@@ -29,6 +29,18 @@ local function integral(number)
   return number == 0 and "0" or ("%.0f"):format(number) -- or else "-0" for -0.0
 end
 
+--- What is wrong with a number that is no ID.
+local function not_integral(number)
+  if number ~= number then
+    return "is not a number: it is NaN"
+  elseif number == math.huge or number == -math.huge then
+    return "is infinite: an ID is a string or a whole number"
+  elseif number % 1 ~= 0 then
+    return ("is the number %s: an ID is a string or a whole number; pass it as a string"):format(number)
+  end
+  return "is beyond 2^53, where numbers lose digits: pass it as a string"
+end
+
 local function describe_byte(byte)
   if byte == 32 then
     return "a space"
@@ -46,7 +58,7 @@ function fields.id(value)
   if type(value) == "number" then
     local text = integral(value)
     if not text then
-      return nil, ("is the number %s: an ID is a string or a whole number; pass it as a string"):format(value)
+      return nil, not_integral(value)
     end
     value = text
   elseif type(value) ~= "string" then

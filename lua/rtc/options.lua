@@ -2,6 +2,7 @@
 
 local fields = require "rtc.fields"
 local suggest = require "rtc.suggest"
+local text = require "rtc.text"
 
 local options = {}
 
@@ -20,50 +21,72 @@ end
 --- Keys and the like: they go into headers, and a blank copied along with one is the commonest reason of a
 --- signature that does not match. The value is never shown: it may be a secret.
 function check.token(value)
-  local text, problem = check.string(value)
-  if not text then
+  local token, problem = check.string(value)
+  if not token then
     return nil, problem
   end
-  local at = text:find("[^\33-\126]")
+  local at = token:find("[^\33-\126]")
   if at then
     return nil, ("has white space or another unprintable character at position %d: was it copied with a blank or "
       .. "a line end?"):format(at)
   end
-  return text
+  return token
 end
 
 --- A part of the credential scope: written between slashes and commas.
 function check.scope(value)
-  local text, problem = check.token(value)
-  if text and text:find("[/,]") then
+  local part, problem = check.token(value)
+  if part and part:find("[/,]") then
     return nil, "must not have `/` or `,` in it"
   end
-  return text, problem
+  return part, problem
 end
 
 --- A header's value.
 function check.line(value)
-  local text, problem = check.string(value)
-  if not text then
-    return nil, problem
-  elseif text:find("[^\32-\126]") then
+  local line, problem = check.string(value)
+  if line and line:find("[^\32-\126]") then
     return nil, "must be printable ASCII on one line"
   end
-  return text
+  return line, problem
 end
 
---- A file or folder. Looked at now, since libcurl would say no more than that no certificate is good.
-function check.readable(value)
+local function check_path(value)
   local path, problem = check.string(value)
-  if not path then
-    return nil, problem
+  if path and path:find("\0", 1, true) then
+    return nil, "has a NUL in it, and no path has" -- C would see what is before it
   end
+  return path, problem
+end
+
+--- nil when it can be opened, else why not. On folders, too: their "/." can be opened, and that of files can't.
+local function unreadable(path)
   local file, why = io.open(path, "rb")
   if not file then
-    return nil, "cannot be read: " .. why
+    return text.excerpt(why, 200)
   end
   file:close()
-  return path
+end
+
+--- Looked at now, since libcurl would say no more than that no certificate is good.
+function check.file(value)
+  local path, problem = check_path(value)
+  local why = path and unreadable(path)
+  if why then
+    return nil, "cannot be read: " .. why
+  elseif path and not unreadable(path .. "/.") then
+    return nil, "is a folder: name a file, or use ca_path"
+  end
+  return path, problem
+end
+
+function check.folder(value)
+  local path, problem = check_path(value)
+  local why = path and unreadable(path .. "/.")
+  if why then
+    return nil, "cannot be read as a folder: " .. why
+  end
+  return path, problem
 end
 
 function check.boolean(value)
@@ -73,12 +96,13 @@ function check.boolean(value)
   return value
 end
 
---- A day is beyond what anyone waits for a message; more is most likely milliseconds or a mistake.
+--- libcurl counts in milliseconds. A day is beyond what anyone waits for a message; more is most likely milliseconds
+--- or a mistake.
 function check.seconds(value)
   if type(value) ~= "number" then
     return nil, "must be a number of seconds, not a " .. type(value)
-  elseif not (value > 0 and value <= 86400) then
-    return nil, ("must be more than 0 and at most 86400 seconds, not %s"):format(value)
+  elseif not (value >= 0.001 and value <= 86400) then
+    return nil, ("must be at least 0.001 seconds and at most 86400, not %s"):format(value)
   end
   return value
 end
@@ -96,7 +120,7 @@ end
 function check.version(value)
   if type(value) ~= "string" or not value:find("^[0-9][0-9][0-9][0-9]%-[0-9][0-9]%-[0-9][0-9]$") then
     return nil, ('must be a date like "2020-12-01", not %s'):format(
-      type(value) == "string" and ("%q"):format(value) or "a " .. type(value))
+      type(value) == "string" and ('"%s"'):format(text.excerpt(value, 32)) or "a " .. type(value))
   end
   return value
 end
@@ -127,7 +151,7 @@ options.client = {
   { "app_id", check.id }, { "from", check.id },
   { "endpoint", check.string }, { "region", check.scope }, { "version", check.version },
   { "timeout", check.seconds }, { "try_timeout", check.seconds }, { "connect_timeout", check.seconds },
-  { "max_response", check.bytes }, { "ca_file", check.readable }, { "ca_path", check.readable },
+  { "max_response", check.bytes }, { "ca_file", check.file }, { "ca_path", check.folder },
   { "allow_http", check.boolean }, { "user_agent", check.line },
 }
 
@@ -194,7 +218,7 @@ function options.check(specification, given)
   end
   local name = unknown(specification, given)
   if name ~= nil then
-    return nil, ("unknown option `%s`: %s"):format(tostring(name),
+    return nil, ("unknown option `%s`: %s"):format(text.name(name),
       suggest.hint(name, options.names(specification)))
   end
   return options.values(specification, given)

@@ -4,6 +4,7 @@ local json = require("cjson").new()
 local core = require("rtc.native").load("rtc.core")
 local target = require "rtc.cli.target"
 local terminal = require "rtc.cli.terminal"
+local text = require "rtc.text"
 
 local SHOWN = 16 -- bytes of a binary message on a line
 
@@ -16,15 +17,13 @@ end
 
 local function line(received)
   local content = received.binary and ("%d bytes:%s"):format(#received.message, hex(received.message))
-    or terminal.quoted(received.message)
-  return ("%s from %s: %s\n"):format(received.callback, terminal.line(received.from), content)
+    or text.quoted(received.message)
+  return ("%s from %s: %s\n"):format(text.printable(received.callback), text.printable(received.from), content)
 end
 
---- JSON that is safe to look at, too: cjson leaves the controls beyond ASCII as they are.
-local function json_string(text)
-  return (json.encode(text):gsub("\194([\128-\159])", function(char)
-    return ("\\u%04x"):format(char:byte())
-  end))
+--- JSON that is safe to look at, too: cjson leaves what commands a terminal beyond ASCII as it is.
+local function json_string(value)
+  return text.without_commands(json.encode(value), "\\u%04x")
 end
 
 local function json_line(received)
@@ -75,7 +74,7 @@ return function(given)
   while left > 0 do
     local received, problem = listener:next()
     if not received then
-      terminal.finish(terminal.FAILED, "the sandbox is gone: " .. tostring(problem))
+      terminal.finish(terminal.FAILED, problem == "closed" and "the sandbox is gone" or problem)
     end
     show(given, received)
     left = left - 1

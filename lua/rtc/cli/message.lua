@@ -49,6 +49,9 @@ function message.fields(given)
       terminal.finish(terminal.USAGE, "there is no message: give it as an argument, with --file, or on standard input")
     end
     bytes = read(io.stdin, "standard input")
+    if bytes == "" then -- as from cron: hardly what was meant
+      terminal.finish(terminal.USAGE, 'there is no message: standard input is empty; for an empty message give "-"')
+    end
   end
   return {
     app_id = given.app, room_id = given.room, from = given.from, to = given.to,

@@ -6,7 +6,7 @@ local terminal = require "rtc.cli.terminal"
 ---@param given table  the command line's options
 ---@return integer exit code
 return function(given)
-  local ok, problem = sandbox.run { host = given.host, port = given.port }
+  local ok, problem = sandbox.run { host = given.host, port = given.port, program = terminal.program() }
   if not ok then
     terminal.finish(terminal.FAILED, problem)
   end

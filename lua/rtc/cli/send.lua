@@ -3,14 +3,18 @@
 local message = require "rtc.cli.message"
 local target = require "rtc.cli.target"
 local terminal = require "rtc.cli.terminal"
+local words = require "rtc.cli.words"
 
 ---@param given table  the command line's options
+---@param progress { sending: boolean|nil }  `sending` is set when something may have left from then on
 ---@return integer exit code
-return function(given)
+return function(given, progress)
   local client = target.client(given)
-  local receipt, err = client:send_room_unicast(message.fields(given))
+  local fields = message.fields(given)
+  progress.sending = true
+  local receipt, err = client:send_room_unicast(fields)
   if not receipt then
-    terminal.complain(tostring(err))
+    terminal.complain(words.of_error(err))
     return err.outcome == "unknown" and terminal.UNKNOWN or terminal.FAILED
   end
   local printed, ending = pcall(terminal.write, terminal.harmless(tostring(receipt)), "\n")

@@ -1,25 +1,22 @@
 --- From the options of the command line to a client or an address.
 
 local endpoint = require "rtc.endpoint"
+local environment = require "rtc.environment"
 local terminal = require "rtc.cli.terminal"
+local words = require "rtc.cli.words"
 
 local target = {}
-
-local function getenv(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
 
 --- Where to: what --endpoint says, else RTC_ENDPOINT, else `default`.
 ---@param given { endpoint: string|nil }  the command line's options
 ---@param default string|nil  default: the service
 ---@return rtc.Endpoint
 function target.endpoint(given, default)
-  local found, problem = endpoint.parse(given.endpoint or getenv("RTC_ENDPOINT") or default)
+  local found, problem = endpoint.parse(given.endpoint or environment.get("RTC_ENDPOINT") or default)
   if not found and given.endpoint then
-    terminal.finish(terminal.USAGE, "--endpoint " .. problem)
+    terminal.finish(terminal.USAGE, "--endpoint " .. words.translate(problem))
   elseif not found then
-    terminal.finish(terminal.FAILED, "RTC_ENDPOINT " .. problem)
+    terminal.finish(terminal.FAILED, "RTC_ENDPOINT " .. words.translate(problem))
   end
   return found
 end
@@ -29,25 +26,24 @@ end
 ---@param at rtc.Endpoint
 ---@return string|nil
 function target.app(given, at)
-  return given.app or not at.sandbox and getenv("RTC_APP_ID") or nil
+  return given.app or not at.sandbox and environment.get("RTC_APP_ID") or nil
 end
 
 --- A client for the options of the command line.
 ---@param given { endpoint: string|nil }
 ---@return rtc.Client
----@return string access_key  the one that it signs with
 function target.client(given)
-  local at = target.endpoint(given)
-  if not (given.endpoint or getenv("RTC_ENDPOINT") or getenv("VOLC_ACCESSKEY")) then
-    terminal.finish(terminal.FAILED, "nothing is configured. For a first try without an account, run `rtc sandbox` in "
-      .. "another terminal, then `rtc --endpoint sandbox send …`. For the service, set VOLC_ACCESSKEY and "
-      .. "VOLC_SECRETKEY, and RTC_APP_ID.")
+  target.endpoint(given)
+  if not (given.endpoint or environment.get("RTC_ENDPOINT") or environment.get("VOLC_ACCESSKEY")) then
+    terminal.finish(terminal.FAILED, ("nothing is configured. For a first try without an account, run `%s sandbox` in "
+      .. "another terminal, then `%s --endpoint sandbox send …`. For the service, set VOLC_ACCESSKEY and "
+      .. "VOLC_SECRETKEY, and RTC_APP_ID."):format(terminal.program(), terminal.program()))
   end
   local made, client = pcall(require("rtc").new, { endpoint = given.endpoint })
   if not made then
-    terminal.finish(terminal.FAILED, (tostring(client):gsub("^.-rtc%.new: ", "")))
+    terminal.finish(terminal.FAILED, words.translate((tostring(client):gsub("^.-rtc%.new: ", ""))))
   end
-  return client, require("rtc.credentials").find({}, at, getenv).access_key
+  return client
 end
 
 return target

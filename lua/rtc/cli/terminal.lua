@@ -3,7 +3,7 @@
 --- Messages and answers are other people's bytes: none of them may move the cursor of a terminal, or hide a part of a
 --- line by writing it from right to left.
 
-local core = require("rtc.native").load("rtc.core")
+local text = require "rtc.text"
 
 local terminal = {}
 
@@ -30,56 +30,18 @@ function terminal.ending(value)
   return getmetatable(value) == ending_mt and value or nil
 end
 
-local short = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\\"] = "\\\\", ['"'] = '\\"' }
-
-local function escaped_byte(char)
-  return short[char] or ("\\x%02X"):format(char:byte())
-end
-
-local function escaped_character(bytes)
-  local code = bytes:byte() % (#bytes == 2 and 32 or 16)
-  for i = 2, #bytes do
-    code = code * 64 + bytes:byte(i) % 64
-  end
-  return ("\\u{%X}"):format(code)
-end
-
---- Characters that command a terminal or turn the direction of writing, as UTF-8: C1 controls, U+061C, U+200E and
---- U+200F, U+2028 to U+202E, U+2066 to U+2069, U+FEFF.
-local commanding = {
-  "\194[\128-\159]", "\216\156", "\226\128[\142\143\168-\174]", "\226\129[\166-\169]", "\239\187\191",
-}
-
-local function without_commands(text, controls)
-  text = text:gsub(controls, escaped_byte)
-  if core.utf8_error(text) then
-    return (text:gsub("[\128-\255]", escaped_byte))
-  end
-  for _, pattern in ipairs(commanding) do
-    text = text:gsub(pattern, escaped_character)
-  end
-  return text
-end
-
---- Somebody else's text on one line, in quotes; from it the bytes can be told exactly.
----@param text string
----@return string
-function terminal.quoted(text)
-  return '"' .. without_commands(text, '[%c\\"]') .. '"'
-end
-
---- Somebody else's text on one line, as it is but for what commands.
----@param text string
----@return string
-function terminal.line(text)
-  return without_commands(text, "%c")
-end
-
 --- Text of several lines, each harmless.
----@param text string
+---@param block string
 ---@return string
-function terminal.harmless(text)
-  return (text:gsub("[^\n]+", terminal.line))
+function terminal.harmless(block)
+  return (block:gsub("[^\n]+", text.printable))
+end
+
+--- How this command was started, for lines to be copied: tools/lua says so in the tree.
+---@return string
+function terminal.program()
+  local tool = os.getenv("RTC_TOOL")
+  return tool and arg and tool .. " " .. arg[0] or "rtc"
 end
 
 --- Writes to standard output, at once. A reader who has gone ends the command quietly.

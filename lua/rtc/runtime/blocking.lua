@@ -4,8 +4,32 @@ local native = require "rtc.native"
 
 local blocking = {}
 
+---@class rtc.Request  one try, as `rtc.engine` takes it
+---@field url string
+---@field method string|nil  default "POST"
+---@field headers string[][]  { { name, value }, … }
+---@field body string|nil  default ""
+---@field timeout number|nil  seconds from now on, waiting for a free connection included
+---@field try_timeout number|nil  seconds from when it goes out
+---@field connect_timeout number|nil  seconds to connect, TLS included
+---@field max_response integer|nil  bytes of the answer's body
+---@field proxy string|nil  a proxy's URL; "" for none at all; default: what the environment says
+
+---@class rtc.Exchange  what became of a request; answered, it has a `status`, and failed, a `kind`
+---@field id integer
+---@field sent boolean  the kernel took the request's last byte
+---@field reused boolean  it went out on a connection used before
+---@field elapsed number  seconds
+---@field status integer|nil
+---@field headers table<string, string>|nil  of the answer, by names in lower case; repeated ones joined by ", "
+---@field body string|nil
+---@field kind "network"|"timeout"|"cancelled"|"response"|nil
+---@field code string|nil  "ConnectFailed", "Timeout" …
+---@field message string|nil
+
 ---@class rtc.Runtime
----@field request fun(req: table): table|nil, table|nil  one exchange; what `rtc.engine` takes and gives
+---@field request fun(req: rtc.Request): rtc.Exchange|nil, rtc.Exchange|rtc.Error|nil  answered; else nil and the failed
+--- one, or the error of a request that the engine does not take
 ---@field sleep fun(seconds: number)
 ---@field now fun(): number  monotonic seconds
 ---@field spawn fun(fn: function)  here: runs `fn` at once, to its end

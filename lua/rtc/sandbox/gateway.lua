@@ -45,8 +45,7 @@ end
 
 local function check_key(call, keys)
   local access_key = call.authorization.access_key
-  call.secret_key = keys[access_key]
-  if not call.secret_key then
+  if not keys[access_key] then
     return envelope.gateway("InvalidAccessKey", access_key)
   end
   -- The sandbox's keys are long-term ones: no session token can belong to them.
@@ -56,8 +55,8 @@ local function check_key(call, keys)
   end
 end
 
-local function check_signature(call)
-  local verdict = verify.check(call.request, call.authorization, call.secret_key)
+local function check_signature(call, keys)
+  local verdict = verify.check(call.request, call.authorization, keys[call.authorization.access_key])
   if not verdict.ok then
     call.verdict = verdict
     return envelope.gateway("SignatureDoesNotMatch")

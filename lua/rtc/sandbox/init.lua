@@ -26,7 +26,14 @@ local function missing_library()
 end
 
 local function check_options(options)
-  local known = { host = "string", port = "number", log = "userdata", rate = "number", keep_alive = "number" }
+  local known = {
+    host = "string",
+    port = "number",
+    log = "userdata",
+    rate = "number",
+    keep_alive = "number",
+    program = "string",
+  }
   for name, value in pairs(options) do
     if not known[name] then
       error(("unknown option '%s' of the sandbox"):format(tostring(name)), 3)
@@ -36,8 +43,9 @@ local function check_options(options)
   end
 end
 
-local function is_loopback(host)
-  return host == "localhost" or host == "::1" or host:find("^127%.") ~= nil
+-- By the address that was bound: a host's name may say anything.
+local function is_loopback(url)
+  return url:find("^http://127%.") ~= nil or url:find("^http://%[::1%]:") ~= nil
 end
 
 -- The endpoint as the client and the command line take it: the short form brings the ready-made keys with it,
@@ -50,6 +58,24 @@ local function short_endpoint(url)
   return tonumber(port) == defaults.port and "sandbox" or "sandbox:" .. port
 end
 
+-- The short form brings its keys; another endpoint needs them exported, and the command takes plain http to this
+-- machine only.
+local function first_message(endpoint, program)
+  local preset = endpoint:find("^sandbox") ~= nil
+  if not preset and not is_loopback(endpoint) then
+    return "A first message: after the exports above, in Lua (the command takes plain http to this machine only),\n"
+      .. ("  rtc.new { endpoint = %q, allow_http = true }\n"):format(endpoint)
+  end
+  return table.concat({
+    ("A first message, %seach line in a terminal of its own:"):format(
+      preset and "" or "after the exports above, "
+    ),
+    ("  %s listen --endpoint %s --room demo --user alice"):format(program, endpoint),
+    ('  %s send --endpoint %s --room demo --to alice "hello"'):format(program, endpoint),
+    "",
+  }, "\n")
+end
+
 local function banner(url, endpoint)
   return table.concat({
     "rtc sandbox: listening on " .. url,
@@ -59,9 +85,6 @@ local function banner(url, endpoint)
     "  export VOLC_SECRETKEY=" .. defaults.secret_key,
     "  export RTC_APP_ID=" .. defaults.app_id,
     "  export RTC_FROM=" .. defaults.from,
-    "A first message, each line in a terminal of its own:",
-    ("  rtc listen --endpoint %s --room demo --user alice"):format(endpoint),
-    ('  rtc send --endpoint %s --room demo --to alice "hello"'):format(endpoint),
     "",
   }, "\n")
 end
@@ -70,7 +93,6 @@ end
 local function loop(server, log)
   local signal = require("cqueues.signal")
   local stopped = false
-  signal.block(signal.SIGINT, signal.SIGTERM)
   server.cq:wrap(function()
     signal.listen(signal.SIGINT, signal.SIGTERM):wait()
     stopped = true
@@ -86,10 +108,10 @@ end
 
 --- Runs the sandbox until the process gets SIGINT or SIGTERM. Prints its address and keys first, then a line
 --- a call.
----@param options? {host?: string, port?: integer, log?: file*, rate?: number, keep_alive?: number}
+---@param options? {host?: string, port?: integer, log?: file*, rate?: number, keep_alive?: number, program?: string}
 ---  host (127.0.0.1); port (8790; 0 is any free one); log, where all that is printed goes (stdout);
 ---  rate, messages a second for each AppId (500, the service's own limit); keep_alive, seconds of silence
----  after which a receiver is sent a comment (15)
+---  after which a receiver is sent a comment (15); program, how the command is started, for lines to copy ("rtc")
 ---@return true|nil ok  after a signal
 ---@return string|nil err  a library is missing, or the address can't be listened on
 function sandbox.run(options)
@@ -100,11 +122,11 @@ function sandbox.run(options)
     return nil, err
   end
   local host, port = options.host or defaults.host, options.port or defaults.port
-  local file = options.log or io.stdout
+  local file, program = options.log or io.stdout, options.program or "rtc"
 
   local cqueues = require("cqueues")
   local flow = require("rtc.sandbox.flow")
-  local log = require("rtc.sandbox.log").new(file)
+  local log = require("rtc.sandbox.log").new(file, program)
   local rooms = require("rtc.sandbox.rooms").new(4 * 1024 * 1024)
   local apps = { [defaults.app_id] = true }
   local context = {
@@ -120,15 +142,20 @@ function sandbox.run(options)
     app_id = defaults.app_id,
     log = log,
     keep_alive = options.keep_alive or 15,
+    program = program,
   }
-  local server
-  server, err = require("rtc.sandbox.server").open(host, port, context)
+  -- Before anybody can know that it runs: from now on a signal ends it in order.
+  local signal = require("cqueues.signal")
+  signal.block(signal.SIGINT, signal.SIGTERM)
+  local server, taken
+  server, err, taken = require("rtc.sandbox.server").open(host, port, context)
   if not server then
-    return nil, ("cannot listen on %s:%d: %s (--port 0 takes any free port)"):format(host, port, tostring(err))
+    local advice_of_port = taken and " (--port 0 takes any free port)" or ""
+    return nil, ("cannot listen on %s:%d: %s%s"):format(host, port, tostring(err), advice_of_port)
   end
   context.endpoint = short_endpoint(context.url)
-  file:write(banner(context.url, context.endpoint))
-  if not is_loopback(host) then
+  file:write(banner(context.url, context.endpoint), first_message(context.endpoint, program))
+  if not is_loopback(context.url) then
     file:write("WARNING: ", host, " can be reached from other machines. The keys above are known to everybody.\n")
   end
   file:flush()

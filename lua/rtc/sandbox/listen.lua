@@ -7,6 +7,7 @@ local http_util = require("http.util")
 local new_headers = require("http.headers").new
 local base64 = require("rtc.sandbox.base64")
 local sse = require("rtc.sandbox.sse")
+local text = require("rtc.sandbox.text")
 
 local listen = {}
 
@@ -15,6 +16,22 @@ local listener_methods = {}
 listener_methods.__index = listener_methods
 
 local CONNECT = 5 -- seconds until the room must have been joined
+
+local function pass(ok, ...)
+  if ok then
+    return ...
+  end
+  local raised = ...
+  if tostring(raised):find("interrupted!$") then
+    error(raised, 0) -- Ctrl-C
+  end
+  return nil, raised
+end
+
+-- For some malformed answers lua-http raises.
+local function guarded(stream, method, ...)
+  return pass(http_util.yieldable_pcall(stream[method], stream, ...))
+end
 
 -- The next event of the stream, within `timeout` seconds (nil: without end).
 local function next_event(self, timeout)
@@ -25,7 +42,7 @@ local function next_event(self, timeout)
       return event
     end
     local left = deadline and math.max(0, deadline - cqueues.monotime())
-    local bytes, _, code = self.stream:get_next_chunk(left)
+    local bytes, _, code = guarded(self.stream, "get_next_chunk", left)
     if bytes then
       self.reader:feed(bytes)
     elseif code == errno.ETIMEDOUT then
@@ -76,7 +93,7 @@ function listen.open(options)
   stream.use_zlib = false -- compression would hold events back
   local answer
   if stream:write_headers(headers, true, CONNECT) then
-    answer = stream:get_headers(CONNECT)
+    answer = guarded(stream, "get_headers", CONNECT)
   end
   if not answer then
     connection:close()
@@ -87,11 +104,16 @@ function listen.open(options)
     return nil, err
   end
 
-  local self = setmetatable({ connection = connection, stream = stream, reader = sse.reader() }, listener_methods)
+  local self = setmetatable({
+    connection = connection,
+    stream = stream,
+    reader = sse.reader(),
+    endpoint = options.endpoint,
+  }, listener_methods)
   local event = next_event(self, CONNECT)
   if not event or event.name ~= "joined" then
     self:close()
-    return nil, ("%s is not a sandbox"):format(options.endpoint)
+    return nil, ("%s is not a sandbox: it did not confirm that the room was joined"):format(options.endpoint)
   end
   return self
 end
@@ -103,24 +125,48 @@ end
 ---@field room_id string
 ---@field binary boolean
 
+-- What an event says. Whoever serves the endpoint wrote it: it may say anything.
+local function read_message(event)
+  local ok, data = pcall(cjson.decode, event.data)
+  if not ok or type(data) ~= "table" or not text.is_utf8(event.name .. event.data) then
+    return nil, "what came is not a JSON object in UTF-8"
+  end
+  for _, field in ipairs({ "uid", "room_id", "message" }) do
+    if type(data[field]) ~= "string" then
+      return nil, ("what came has no %s"):format(field)
+    end
+  end
+  local binary = event.name:find("Binary", 1, true) ~= nil
+  local message = data.message
+  if binary then
+    message = base64.decode(message)
+    if not message then
+      return nil, "a binary message came that is not base64"
+    end
+  end
+  return {
+    callback = event.name,
+    from = data.uid,
+    message = message,
+    room_id = data.room_id,
+    binary = binary,
+  }
+end
+
 --- Waits for the next message.
 ---@param timeout? number seconds; without it, waits as long as it takes
 ---@return rtc.sandbox.Message|nil message
----@return string|nil err "timeout" or "closed"; after "timeout" one may wait again
+---@return string|nil err "timeout", "closed", or what is wrong with what came; after "timeout" one may wait again
 function listener_methods:next(timeout)
   local event, err = next_event(self, timeout)
   if not event then
     return nil, err
   end
-  local data = cjson.decode(event.data)
-  local binary = event.name:find("Binary", 1, true) ~= nil
-  return {
-    callback = event.name,
-    from = data.uid,
-    message = binary and base64.decode(data.message) or data.message,
-    room_id = data.room_id,
-    binary = binary,
-  }
+  local message, problem = read_message(event)
+  if not message then
+    return nil, ("%s is not a sandbox: %s"):format(self.endpoint, problem)
+  end
+  return message
 end
 
 --- Leaves the room.

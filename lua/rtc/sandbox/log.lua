@@ -1,5 +1,5 @@
 --- The sandbox's log: one line a call, and what a developer needs to find a wrong signature.
-local text = require("rtc.sandbox.text")
+local text = require("rtc.text")
 
 local unpack = table.unpack or unpack -- luacheck: ignore 113 143
 
@@ -10,8 +10,9 @@ local LONGEST = 400 -- bytes of one logged value
 
 --- A new log.
 ---@param file file* where lines go
-function log.new(file)
-  return setmetatable({ file = file }, log)
+---@param program string how the command is started, for advice
+function log.new(file, program)
+  return setmetatable({ file = file, program = program }, log)
 end
 
 function log:write(line)
@@ -21,11 +22,11 @@ end
 
 --- Something that happened, as one line.
 ---@param format string
----@param ... string|number logged values; their control characters are escaped
+---@param ... string|number logged values; what drives a terminal or forges a line is escaped
 function log:note(format, ...)
   local values = { ... }
   for i, value in ipairs(values) do
-    values[i] = text.printable(tostring(value), LONGEST)
+    values[i] = text.excerpt(tostring(value), LONGEST)
   end
   self:write(format:format(unpack(values)))
 end
@@ -38,17 +39,21 @@ local function indent(block)
   return table.concat(lines, "\n")
 end
 
--- The signature that the server calculated stays out of the log: whoever reads it could send the request.
-local function explain(verdict)
-  local why = "what came fits together (headers, body hash, date): if your side signed exactly this text, "
-    .. "only the secret key can differ"
+-- In the form of `rtc sign`, so that the two can be compared line by line. The signature that the server calculated
+-- stays out of the log: whoever reads it could send the request.
+local function explain(verdict, x_date, program)
+  local why, key = "", "; if none of these lines differs, it is the secret key"
   if #verdict.reasons > 0 then
-    why = table.concat(verdict.reasons, "; ")
+    why, key = "    " .. text.printable(table.concat(verdict.reasons, "; ")) .. "\n", ""
   end
-  return ("    %s\n    canonical request, as the server reads it:\n%s\n    string to sign:\n%s\n"):format(
-    text.printable(why),
+  return ("%scanonical request:\n%s\nstring to sign:\n%s\n"
+    .. "compare with: %s sign --time %s … (the same arguments as rtc send)%s\n"):format(
+    why,
     indent(verdict.canonical_request),
-    indent(verdict.string_to_sign)
+    indent(verdict.string_to_sign),
+    program,
+    x_date,
+    key
   )
 end
 
@@ -76,7 +81,7 @@ function log:call(call, elapsed)
   local action, milliseconds = call.action or "(no action)", ("%.2f"):format(elapsed * 1000)
   self:note("%s%s: %s, %s, %s ms", action, message(call), outcome(call), call.request_id, milliseconds)
   if call.verdict then
-    self.file:write(explain(call.verdict))
+    self.file:write(explain(call.verdict, call.request.headers["x-date"], self.program))
     self.file:flush()
   end
 end

@@ -1,6 +1,7 @@
 --- The sandbox's HTTP server: sends each request where it belongs.
 local cjson = require("cjson").new()
 local cqueues = require("cqueues")
+local errno = require("cqueues.errno")
 local http_server = require("http.server")
 local yieldable_pcall = require("http.util").yieldable_pcall
 local connection = require("rtc.sandbox.connection")
@@ -15,10 +16,10 @@ local welcome = [[
 This is rtc's sandbox: the message part of the Volcengine RTC OpenAPI, on this machine only.
 
 Receive, in one terminal:
-    rtc listen --endpoint %s --room demo --user alice
+    %s listen --endpoint %s --room demo --user alice
     (or: curl -N '%s/listen?room_id=demo&user_id=alice')
 Send, in another:
-    rtc send --endpoint %s --room demo --to alice "hello"
+    %s send --endpoint %s --room demo --to alice "hello"
 
 From a program: POST /?Action=SendRoomUnicast&Version=2020-12-01, signed with the keys that the sandbox printed.
 ]]
@@ -43,7 +44,7 @@ local function route(stream, request, sandbox, started)
   elseif request.path ~= "/" then
     return answer_json(stream, request, 404, { error = "there are only / and /listen here" })
   elseif reading and request.query == "" then
-    local page = welcome:format(sandbox.endpoint, sandbox.url, sandbox.endpoint)
+    local page = welcome:format(sandbox.program, sandbox.endpoint, sandbox.url, sandbox.program, sandbox.endpoint)
     return connection.answer(stream, request, 200, "text/plain", page)
   end
   return serve_api(stream, request, sandbox, started)
@@ -61,9 +62,10 @@ end
 --- Opens the server's socket. `sandbox.url` is filled in with the address it got.
 ---@param host string
 ---@param port integer 0 for any free one
----@param sandbox table what `route` needs: service, rooms, apps, app_id, log, keep_alive
+---@param sandbox table what `route` needs: service, rooms, apps, app_id, log, keep_alive, program
 ---@return table|nil server lua-http's, to be looped
 ---@return string|nil err
+---@return boolean|nil taken whether the port is
 function server.open(host, port, sandbox)
   local self, err = http_server.listen({
     host = host,
@@ -89,10 +91,10 @@ function server.open(host, port, sandbox)
   if not self then
     return nil, err
   end
-  local ok
-  ok, err = self:listen()
+  local ok, code
+  ok, err, code = self:listen()
   if not ok then
-    return nil, err
+    return nil, err, code == errno.EADDRINUSE
   end
   local _, address, bound = self:localname()
   if address:find(":", 1, true) then

@@ -1,4 +1,4 @@
---- Text from strangers: is it UTF-8, and how to show it on a terminal.
+--- Text from strangers: is it UTF-8?
 local text = {}
 
 -- Every well-formed sequence of more than one byte (RFC 3629, section 4). A lead byte is never a
@@ -34,27 +34,6 @@ function text.to_utf8(s)
     return s
   end
   return (s:gsub("[\128-\255]", "?"))
-end
-
-local function escape(bytes)
-  return (bytes:gsub(".", function(byte)
-    return ("\\x%02x"):format(byte:byte())
-  end))
-end
-
---- Text for one line of the log: control characters are escaped, so that no request can forge a line or
---- drive the terminal (C1 controls, U+0080–U+009F, do so too).
----@param s string
----@param limit? integer longest text shown, in bytes
----@return string
-function text.printable(s, limit)
-  if limit and #s > limit then
-    s = s:sub(1, limit) .. "..."
-  end
-  if not text.is_utf8(s) then
-    return (s:gsub("[%c\128-\255]", escape))
-  end
-  return (s:gsub("\194[\128-\159]", escape):gsub("%c", escape))
 end
 
 return text
