@@ -29,25 +29,22 @@ end
 
 for _, transport in ipairs({ "plain", "TLS" }) do
   describe("the engine, over " .. transport .. ",", function()
-    local server, e, servers
+    local server, e
 
     local function start(options)
       options = options or {}
       options.tls = transport == "TLS" and certificates.good or nil
-      local started = fault_server.start(options)
-      servers[#servers + 1] = started
-      return started
+      return fault_server.start(options)
     end
 
     before_each(function()
-      servers = {}
       server = start()
       e = engine.new({ connections = 8, ca_file = certificates.ca_file })
     end)
 
     after_each(function()
       e:close()
-      for _, each in ipairs(servers) do each:stop() end
+      fault_server.stop_all()
     end)
 
     local function request(target, changes)
@@ -431,7 +428,6 @@ for _, transport in ipairs({ "plain", "TLS" }) do
 
       before_each(function()
         proxy = fault_server.start()
-        servers[#servers + 1] = proxy
       end)
 
       it("passes", function()

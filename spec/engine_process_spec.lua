@@ -25,13 +25,7 @@ local function touch(path)
 end
 
 describe("the engine in its process", function()
-  local server, servers, processes
-
-  local function start(options)
-    local started = fault_server.start(options)
-    servers[#servers + 1] = started
-    return started
-  end
+  local server, processes
 
   local function run(code, arguments, options)
     local process = child.start(code, arguments, options)
@@ -51,13 +45,13 @@ describe("the engine in its process", function()
   end
 
   before_each(function()
-    servers, processes = {}, {}
-    server = start()
+    processes = {}
+    server = fault_server.start()
   end)
 
   after_each(function()
     for _, each in ipairs(processes) do each:close() end
-    for _, each in ipairs(servers) do each:stop() end
+    fault_server.stop_all()
   end)
 
   describe("during a slow look-up", function()
@@ -310,7 +304,7 @@ describe("the engine in its process", function()
       ["only asks for the descriptor"] = { "assert(e:pollfd() >= 0) e:wait(0) e:timeout()", "os.exit(0, true)", 0 },
     }) do
       it(("the parent's connections live on when the child %s"):format(name), function()
-        local both = { server, start({ tls = certificates.good }) }
+        local both = { server, fault_server.start({ tls = certificates.good }) }
         for _, each in ipairs(both) do
           each:always("/warm", { act.read(), act.wait("warm"), act.echo() })
           each:always("/held", { act.read(), act.wait("held"), act.echo() })
@@ -354,7 +348,8 @@ describe("the engine in its process", function()
   describe("with a peer that resets in mid-write", function()
     for _, transport in ipairs({ "plain", "TLS" }) do
       it("survives, over " .. transport, function()
-        local small = start({ receive_buffer = 4096, tls = transport == "TLS" and certificates.good or nil })
+        local tls = transport == "TLS" and certificates.good or nil
+        local small = fault_server.start({ receive_buffer = 4096, tls = tls })
         for _ = 1, 12 do small:script({ act.read_body(50000), act.reset() }) end
         local process = run([[
           local e = engine.new({ ca_file = arg[2] })
@@ -373,7 +368,7 @@ describe("the engine in its process", function()
       end)
 
       it("survives a close with idle connections that the peer has reset, over " .. transport, function()
-        local peer = start({ tls = transport == "TLS" and certificates.good or nil })
+        local peer = fault_server.start({ tls = transport == "TLS" and certificates.good or nil })
         peer:always(nil, { act.read(), act.wait(), act.echo() })
         local process = run([[
           local e = engine.new({ ca_file = arg[2] })
@@ -401,7 +396,7 @@ describe("the engine in its process", function()
     local proxy, environment
 
     before_each(function()
-      proxy = start()
+      proxy = fault_server.start()
       environment = { http_proxy = proxy.url, HTTP_PROXY = proxy.url, https_proxy = proxy.url, HTTPS_PROXY = proxy.url,
         all_proxy = proxy.url, ALL_PROXY = proxy.url, no_proxy = false, NO_PROXY = false }
     end)
@@ -428,7 +423,7 @@ describe("the engine in its process", function()
 
     for _, transport in ipairs({ "http", "https" }) do
       it("does not when told to use none, for " .. transport, function()
-        local target = transport == "https" and start({ tls = certificates.good }) or server
+        local target = transport == "https" and fault_server.start({ tls = certificates.good }) or server
         local process = run(once, { target.url .. "/x", "", certificates.ca_file }, { env = environment })
         hears(process, "200\ttrue")
         assert.equal(0, proxy:state().connections)
@@ -437,7 +432,7 @@ describe("the engine in its process", function()
     end
 
     it("uses the one that it is given before the environment's", function()
-      local other = start()
+      local other = fault_server.start()
       local process = run(once, { "http://host.invalid/x", other.url }, { env = environment })
       hears(process, "200\ttrue")
       assert.equal(1, other:state().requests)
@@ -447,7 +442,7 @@ describe("the engine in its process", function()
 
   it("ends well with exchanges in flight", function()
     server:always("/held", { act.read(), act.wait("never") })
-    local tls = start({ tls = certificates.good })
+    local tls = fault_server.start({ tls = certificates.good })
     tls:always("/held", { act.read(), act.wait("never") })
     for _, ending in ipairs({ "", "os.exit(0)", "os.exit(0, true)", "error('wanted')" }) do
       local process = run([[

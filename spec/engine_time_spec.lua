@@ -15,23 +15,16 @@ local SHORT = 0.25
 local LONG = 60
 
 describe("the engine's time", function()
-  local server, e, servers
-
-  local function start(options)
-    local started = fault_server.start(options)
-    servers[#servers + 1] = started
-    return started
-  end
+  local server, e
 
   before_each(function()
-    servers = {}
-    server = start()
+    server = fault_server.start()
     e = engine.new({ connections = 8, ca_file = certificates.ca_file })
   end)
 
   after_each(function()
     e:close()
-    for _, each in ipairs(servers) do each:stop() end
+    fault_server.stop_all()
   end)
 
   local function request(target, changes)
@@ -86,7 +79,7 @@ describe("the engine's time", function()
       end)
 
       it("ends the sending of a body that nobody reads: not sent", function()
-        local small = start({ receive_buffer = 4096 })
+        local small = fault_server.start({ receive_buffer = 4096 })
         small:always(nil, { act.read_body(1000), act.wait("never") })
         each_times_out({ url = small.url, body = ("x"):rep(20000000), [name] = SHORT }, false)
       end)
@@ -98,7 +91,7 @@ describe("the engine's time", function()
       end)
 
       it("ends a TLS handshake: not sent", function()
-        local silent = start({ tls = certificates.good })
+        local silent = fault_server.start({ tls = certificates.good })
         silent:on_accept({ act.wait("never") }, { act.wait("never") }, { act.wait("never") })
         each_times_out({ url = silent.url, [name] = SHORT }, false)
       end)
@@ -113,7 +106,7 @@ describe("the engine's time", function()
     end)
 
     it("ends a TLS handshake: not sent", function()
-      local silent = start({ tls = certificates.good })
+      local silent = fault_server.start({ tls = certificates.good })
       silent:on_accept({ act.wait("never") }, { act.wait("never") }, { act.wait("never") })
       each_times_out({ url = silent.url, connect_timeout = SHORT }, false)
     end)
@@ -242,7 +235,7 @@ describe("the engine's time", function()
   describe("a connection, plain or TLS,", function()
     local urls
 
-    before_each(function() urls = { server.url, start({ tls = certificates.good }).url } end)
+    before_each(function() urls = { server.url, fault_server.start({ tls = certificates.good }).url } end)
 
     --- The numbers that the two servers gave the connections that served us.
     local function connections_of(used)

@@ -10,12 +10,10 @@ local act = fault_server.act
 local answered = pump.answered
 
 describe("the engine's TLS", function()
-  local servers, engines
+  local engines
 
   local function start(tls)
-    local started = fault_server.start({ tls = tls })
-    servers[#servers + 1] = started
-    return started
+    return fault_server.start({ tls = tls })
   end
 
   local function new(options)
@@ -24,11 +22,11 @@ describe("the engine's TLS", function()
     return made
   end
 
-  before_each(function() servers, engines = {}, {} end)
+  before_each(function() engines = {} end)
 
   after_each(function()
     for _, each in ipairs(engines) do each:close() end
-    for _, each in ipairs(servers) do each:stop() end
+    fault_server.stop_all()
   end)
 
   local function request(url, changes)

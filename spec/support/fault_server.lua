@@ -70,6 +70,9 @@ end
 --- Sends an HTTP/1.1 answer; see `bytes`.
 function act.answer(answer) return act.send(fault_server.bytes(answer)) end
 
+--- What this process started and has not stopped yet.
+local started = {}
+
 ---@class FaultServer
 ---@field port integer
 ---@field control_port integer
@@ -118,7 +121,13 @@ function fault_server.start(options)
   if not port then error("the fault server did not start: " .. child:stderr(), 2) end
   local self = fault_server.connect(tonumber(control_port), tonumber(port), options.tls ~= nil)
   self.process = child
+  started[self] = true
   return self
+end
+
+--- Ends every server that this process started and has not stopped yet: for `after_each`.
+function fault_server.stop_all()
+  while next(started) do next(started):stop() end
 end
 
 --- Appends steps; each coming request takes the next one.
@@ -192,6 +201,7 @@ end
 
 --- Ends the server.
 function methods:stop()
+  started[self] = nil
   self.control:close()
   if self.process then self.process:close() end
 end
