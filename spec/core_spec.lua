@@ -62,6 +62,26 @@ describe("core.utf8_error", function()
   end)
 end)
 
+describe("core.shares", function()
+  local cases = {
+    { "abcdefgh", "abcdefgh", 8, true }, { "xxabcdefghyy", "--abcdefgh--", 8, true },
+    { "abcdefg", "abcdefg", 8, false }, { "abcdefgh", "abcdefgH", 8, false }, { "abcdefgh", "bcdefgha", 8, false },
+    { "", "abc", 1, false }, { "abc", "", 1, false }, { "abc", "xcx", 1, true }, { "abc", "xyz", 1, false },
+    { "a\0b", "x\0b", 2, true }, { "end", "the end", 3, true }, { "a", "a", 2 ^ 31 - 1, false },
+  }
+  for n, case in ipairs(cases) do
+    it(("tells whether two texts have %d bytes in common: case %d"):format(case[3], n), function()
+      assert.equal(case[4], core.shares(case[1], case[2], case[3]))
+      assert.equal(case[4], core.shares(case[2], case[1], case[3]))
+    end)
+  end
+
+  it("raises for a length that is none", function()
+    assert.error_matches(function() core.shares("a", "a", 0) end, "at least 1")
+    assert.error_matches(function() core.shares("a", "a", 0 / 0) end, "at least 1")
+  end)
+end)
+
 it("core says its version", function()
   assert.matches("^%d+%.%d+%.%d+$", core.version)
 end)

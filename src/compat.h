@@ -33,6 +33,21 @@ static inline void rtc_setfuncs(lua_State *L, const luaL_Reg *functions)
     }
 }
 
+/* Makes the metatable of a userdata. It is hidden from scripts, so that none calls __gc on what is in use. */
+static inline void rtc_new_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta)
+{
+    luaL_newmetatable(L, name);
+    rtc_setfuncs(L, meta);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_newtable(L);
+    rtc_setfuncs(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
 /* Whether the table on top of the stack is a list of that length: no entry is outside of it, as those of a map are. */
 static inline bool rtc_is_list(lua_State *L, size_t length)
 {

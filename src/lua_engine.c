@@ -7,6 +7,7 @@
 
 #include "compat.h"
 #include "engine.h"
+#include "header_syntax.h"
 #include "lua_error.h"
 
 #define ENGINE_METATABLE "rtc.engine"
@@ -50,22 +51,12 @@ static void object(reader *r, const char *field, const char *problem)
     }
 }
 
-/* The string on top of the stack, if libcurl can take it: no control characters, so that none can end a line, and
- * no NUL, which would end it early. */
+/* The string on top of the stack, if it can be a part of a request's head. */
 static const char *line_text(lua_State *L)
 {
     size_t len = 0;
-    if (lua_type(L, -1) != LUA_TSTRING) {
-        return NULL;
-    }
-    const char *text = lua_tolstring(L, -1, &len);
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return NULL;
-        }
-    }
-    return text;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    return text != NULL && rtc_is_field_value(text, len) ? text : NULL;
 }
 
 /* The value stays in the request's table, which is on the stack, so the pointer stays good. */
@@ -123,11 +114,6 @@ static void read_body(reader *r)
     lua_pop(L, 1);
 }
 
-static bool is_header_name(const char *name)
-{
-    return name != NULL && name[0] != 0 && name[strcspn(name, " \t:;,/\\\"()<>@?={}[]")] == 0;
-}
-
 /* The engine frames the request; said otherwise by the caller, `sent` would be wrong, or the server would take
  * something else for the request than what was signed. */
 static bool is_framing(const char *name)
@@ -169,7 +155,7 @@ static void read_header(reader *r, rtc_header *header)
     lua_rawgeti(L, -1, 2);
     header->value = line_text(L);
     lua_pop(L, 1);
-    if (!is_header_name(header->name) || header->value == NULL) {
+    if (header->name == NULL || !rtc_is_token(header->name, strlen(header->name)) || header->value == NULL) {
         object(r, "headers",
                "must be a list of { name, value } pairs of strings: an HTTP header name, and a value without control "
                "characters");
@@ -624,32 +610,17 @@ static int now(lua_State *L)
     return 1;
 }
 
-static void make_metatable(lua_State *L)
+RTC_EXPORT int luaopen_rtc_engine(lua_State *L);
+
+int luaopen_rtc_engine(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"submit", submit},   {"wait", wait_for_work}, {"step", step},     {"next", next_exchange},
         {"cancel", cancel},   {"pending", pending},    {"pollfd", pollfd}, {"events", events},
         {"timeout", timeout}, {"close", close_engine}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", engine_gc}, {"__tostring", engine_tostring}, {NULL, NULL}};
-    luaL_newmetatable(L, ENGINE_METATABLE);
-    rtc_setfuncs(L, meta);
-    lua_pushliteral(L, ENGINE_METATABLE);
-    lua_setfield(L, -2, "__name");
-    /* Hidden, so that no script calls __gc on a live engine. */
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_newtable(L);
-    rtc_setfuncs(L, methods);
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
-RTC_EXPORT int luaopen_rtc_engine(lua_State *L);
-
-int luaopen_rtc_engine(lua_State *L)
-{
     static const luaL_Reg functions[] = {{"new", new_engine}, {"now", now}, {NULL, NULL}};
-    make_metatable(L);
+    rtc_new_class(L, ENGINE_METATABLE, methods, meta);
     lua_newtable(L);
     rtc_setfuncs(L, functions);
     return 1;

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "header_syntax.h"
+
 #define ALGORITHM "HMAC-SHA256"
 
 enum {
@@ -216,39 +218,11 @@ static int shown(rtc_bytes bytes)
     return bytes.len > 60 ? 60 : (int)bytes.len;
 }
 
-/* ---- header syntax, RFC 9110 section 5 ---- */
-
-static bool is_token_char(unsigned char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static bool is_token(rtc_bytes bytes)
-{
-    for (size_t i = 0; i < bytes.len; i++) {
-        if (!is_token_char((unsigned char)bytes.data[i])) {
-            return false;
-        }
-    }
-    return bytes.len > 0;
-}
+/* ---- names and values of headers ---- */
 
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
-}
-
-/* No control characters but tab: CR, LF and NUL would let a value add headers of its own. */
-static bool is_field_value(rtc_bytes bytes)
-{
-    for (size_t i = 0; i < bytes.len; i++) {
-        unsigned char c = (unsigned char)bytes.data[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static span put_lower(rtc_buffer *b, rtc_bytes bytes)
@@ -381,7 +355,7 @@ static bool is_host(rtc_bytes host)
 
 static rtc_sign_status check_request(const rtc_sign_request *r, rtc_sign_problem *problem)
 {
-    if (!is_token(r->method)) {
+    if (!rtc_is_token(r->method.data, r->method.len)) {
         return refuse(problem, "method", "method must be an HTTP method such as \"POST\"");
     }
     if (!is_host(r->host)) {
@@ -459,11 +433,11 @@ static rtc_sign_status add_headers(rtc_buffer *b, const rtc_sign_request *r, ent
     *count = own;
     for (size_t i = 0; i < r->header_count; i++) {
         const rtc_pair *given = &r->headers[i];
-        if (!is_token(given->name)) {
+        if (!rtc_is_token(given->name.data, given->name.len)) {
             return refuse(problem, "headers", "headers[%zu] has a name that is no HTTP header name", i + 1);
         }
         int len = shown(given->name);
-        if (!is_field_value(given->value)) {
+        if (!rtc_is_field_value(given->value.data, given->value.len)) {
             return refuse(problem, "headers",
                           "headers[%zu] (%.*s) has a control character in its value, such as CR, LF or NUL", i + 1, len,
                           given->name.data);

@@ -98,7 +98,8 @@ end
 
 --- `s` without escapes; and where in `s` the spelling of each byte ends, or nil when nothing is escaped.
 local function unescaped(s)
-  if not s:find("[\\%%&]") then
+  -- Three plain searches: a pattern takes many times as long on a token of 400 bytes.
+  if not (s:find("\\", 1, true) or s:find("%", 1, true) or s:find("&", 1, true)) then
     return s
   end
   local bytes, ends, at = {}, {}, 1
@@ -113,15 +114,6 @@ end
 --- No piece of a secret that is this long is shown. What has fewer bytes is found by chance in other words.
 local piece_length = 8
 
-local function has_piece(s, secret, length)
-  for i = 1, #s - length + 1 do
-    if secret:find(s:sub(i, i + length - 1), 1, true) then
-      return true
-    end
-  end
-  return false
-end
-
 --- `s` without `secret`, for text from elsewhere that may repeat what was sent: whole or in pieces, as it is or
 --- escaped. A shorter secret than `piece_length` is looked for as a whole.
 ---@param s string
@@ -134,7 +126,7 @@ function text.without(s, secret)
   secret = unescaped(secret)
   local plain, ends = unescaped(s)
   local length = math.min(piece_length, #secret)
-  if not has_piece(plain, secret, length) then
+  if not core.shares(plain, secret, length) then
     return s -- nearly always, so the rest may take its time
   end
   local kept, hidden_to, seen_to = {}, 0, 0
