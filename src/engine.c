@@ -70,7 +70,7 @@ struct call {
     size_t body_cap;
     int starts;     /* how often libcurl was about to send the request */
     bool fresh;     /* to be sent over a new connection */
-    bool stale;     /* nothing was sent: on the kept connection stood something to read already */
+    bool stale;     /* no whole request was sent: on the kept connection stood something to read already */
     bool died;      /* the connection ended, and libcurl would have sent the request again */
     bool too_large; /* the answer */
     bool head_done; /* the empty line after the answer's headers has come */
@@ -413,6 +413,13 @@ static bool is_kept_connection(CURL *easy)
     return curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &connects) == CURLE_OK && connects == 0;
 }
 
+/* How much of the request's head has gone out. What can't be told counts as sent. */
+static long head_bytes(const call *c)
+{
+    long bytes = 0;
+    return curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &bytes) == CURLE_OK ? bytes : 1;
+}
+
 /* Called before each sending of the request. A second one comes when a reused connection died without an answer. It
  * may go ahead only if what was sent cannot have been a whole request: none of the body was even read, or there is
  * none and not a byte of the head went out. */
@@ -423,13 +430,8 @@ static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port
     (void)remote_port;
     call *c = user;
     c->starts++;
-    if (c->starts > 1) {
-        long head_bytes = 0;
-        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes);
-        c->died = c->body_read > 0 || (c->body_len == 0 && head_bytes > 0);
-    } else {
-        c->stale = is_kept_connection(c->easy) && is_stale(c->engine, port);
-    }
+    c->died = c->starts > 1 && (c->body_read > 0 || (c->body_len == 0 && head_bytes(c) > 0));
+    c->stale = !c->died && is_kept_connection(c->easy) && is_stale(c->engine, port);
     return c->died || c->stale ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
@@ -664,19 +666,12 @@ static void return_easy(rtc_engine *e, CURL *easy)
 
 /* ---- the end of a call ---- */
 
-static bool has_begun_sending(const call *c)
-{
-    long head_bytes = 0;
-    return c->starts > 0 && curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes) == CURLE_OK &&
-           head_bytes > 0;
-}
-
 /* libcurl refuses a header line of 100 KB or more. 7.88 calls it a lack of memory, and that is what it is taken for
  * unless it came while the head of an answer was read; since 8.6 there is CURLE_TOO_LARGE, 100. */
 static bool has_endless_line(const call *c, CURLcode code)
 {
     bool refused = code == CURLE_OUT_OF_MEMORY || (int)code == 100;
-    return refused && has_begun_sending(c) && c->exchange.body_len == 0;
+    return refused && c->starts > 0 && head_bytes(c) > 0 && c->exchange.body_len == 0;
 }
 
 /* A broken chunk is reported like a broken connection; only the text tells them apart. */
@@ -765,15 +760,14 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
 static bool was_sent(const call *c)
 {
     curl_off_t body_bytes = 0;
-    long head_bytes = 0;
     if (c->died) {
         return c->body_read >= c->body_len;
     }
-    if (curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
-        curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &head_bytes) != CURLE_OK) {
-        return c->starts > 0;
+    if (c->starts == 0 || c->body_len == 0) {
+        return c->starts > 0 && head_bytes(c) > 0;
     }
-    return c->starts > 0 && (c->body_len > 0 ? (size_t)body_bytes >= c->body_len : head_bytes > 0);
+    return curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
+           (size_t)body_bytes >= c->body_len;
 }
 
 static bool was_reused(const call *c)
