@@ -1,6 +1,5 @@
 -- The sandbox's parts that need no socket.
 local base64 = require("rtc.sandbox.base64")
-local clock = require("rtc.sandbox.clock")
 local flow = require("rtc.sandbox.flow")
 local id = require("rtc.sandbox.id")
 local query = require("rtc.sandbox.query")
@@ -95,32 +94,6 @@ describe("the flow limit", function()
   it("counts each AppId by itself", function()
     assert.equal(500, allowed("a", 501))
     assert.equal(500, allowed("b", 501))
-  end)
-end)
-
-describe("the clock", function()
-  it("reads X-Date", function()
-    assert.equal(1735787045, clock.parse("20250102T030405Z"))
-    assert.equal(0, clock.parse("19700101T000000Z"))
-    assert.equal(951782400, clock.parse("20000229T000000Z"))
-    assert.equal(4102444799, clock.parse("20991231T235959Z"))
-  end)
-
-  it("refuses what is not a time", function()
-    for _, wrong in ipairs({
-      "2025-01-02T03:04:05Z",
-      "20250102T030405",
-      "20250102T030405+0800",
-      "20250631T000000Z",
-      "20250229T000000Z",
-      "20251301T000000Z",
-      "20250102T250000Z",
-      "20250102T036005Z",
-      "now",
-      "",
-    }) do
-      assert.is_nil(clock.parse(wrong), wrong)
-    end
   end)
 end)
 

@@ -1,8 +1,8 @@
 --- The command line: what may be written on it, and how it ends.
 
 local core = require("rtc.native").load("rtc.core")
-local clock = require "rtc.sandbox.clock"
 local terminal = require "rtc.cli.terminal"
+local utc = require "rtc.utc"
 
 local cli = {}
 
@@ -25,7 +25,7 @@ end
 
 --- A converter for argparse: a time in Unix seconds, or as a request's X-Date has it.
 local function time(text)
-  local seconds = whole("--time", 0, 253402300799)(text) or clock.parse(text)
+  local seconds = whole("--time", 0, 253402300799)(text) or utc.parse_basic(text)
   return seconds, not seconds
     and ("--time: '%s' is neither Unix seconds nor a time like 20250102T030405Z"):format(text) or nil
 end

@@ -1,8 +1,8 @@
 --- What the OpenAPI gateway checks before a request reaches the service, in its order:
 --- parameters, Authorization's shape, time, key, signature, service, action.
 local actions = require("rtc.sandbox.actions")
-local clock = require("rtc.sandbox.clock")
 local envelope = require("rtc.sandbox.envelope")
+local utc = require("rtc.utc")
 local verify = require("rtc.sandbox.verify")
 
 local gateway = {}
@@ -36,7 +36,7 @@ local function check_time(call)
   if not x_date or x_date == "" then
     return envelope.gateway("MissingRequestInfo", "X-Date")
   end
-  local time = clock.parse(x_date)
+  local time = utc.parse_basic(x_date)
   local age = time and os.time() - time
   if not age or age > OLDEST or age < -EARLIEST then
     return envelope.gateway("InvalidTimestamp")
