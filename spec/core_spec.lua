@@ -1,6 +1,8 @@
--- rtc.core's text functions.
+-- rtc.core's functions on text, and chance.
 local core = require("rtc.core")
 local mime = require("mime")
+local native = require("spec.support.native")
+local process = require("spec.support.process")
 
 describe("core.base64", function()
   it("gives the examples of RFC 4648 section 10", function()
@@ -79,6 +81,58 @@ describe("core.shares", function()
   it("raises for a length that is none", function()
     assert.error_matches(function() core.shares("a", "a", 0) end, "at least 1")
     assert.error_matches(function() core.shares("a", "a", 0 / 0) end, "at least 1")
+  end)
+end)
+
+describe("core.random", function()
+  it("gives numbers from 0 on and below 1, of 53 bits that are each 0 and 1", function()
+    local ones, zeros = 0, 0
+    for _ = 1, 200 do
+      local number = core.random()
+      assert.equal("float", math.type(number))
+      local bits = math.tointeger(number * 2 ^ 53)
+      assert.is_true(bits and bits >= 0 and bits < 1 << 53, tostring(number))
+      ones, zeros = ones | bits, zeros | ~bits
+    end
+    assert.equal((1 << 53) - 1, ones)
+    assert.equal(-1, zeros)
+  end)
+
+  it("gives others in every process, a forked one too, and asks math.random for none", function()
+    local code = [[
+      local core, native = require("rtc.core"), require("spec.support.native")
+      math.randomseed(7)
+      local function say() print(("%.17g"):format(core.random())) io.stdout:flush() end
+      say()
+      local pid = native.fork()
+      say()
+      if pid == 0 then native.leave(0) end
+      while not native.reap(pid) do native.sleep(0.001) end
+      native.forget(pid)
+      local number = math.random(2^53)
+      math.randomseed(7)
+      print(number == math.random(2^53) and "untouched")]]
+    local count, seen = 0, {}
+    for _ = 1, 2 do
+      local ran = process.run({ "lua5.4", "-e", code })
+      assert.equal("", ran.stderr)
+      assert.matches("\nuntouched\n$", ran.stdout)
+      for number in ran.stdout:gmatch("[%d.e-]+\n") do
+        assert.is_nil(seen[number], number)
+        seen[number], count = true, count + 1
+      end
+    end
+    assert.equal(6, count)
+  end)
+
+  it("raises when OpenSSL has no random bytes", function()
+    local path = native.path("openssl.cnf")
+    local file = assert(io.open(path, "w"))
+    file:write("openssl_conf = all\n[all]\nrandom = chance\n[chance]\nrandom = NO-SUCH-GENERATOR\n")
+    file:close()
+    local ran = process.run({ "lua5.4", "-e", [[print(pcall(require("rtc.core").random))]] },
+      { env = { OPENSSL_CONF = path } })
+    assert.equal("false\trtc.core: OpenSSL has no random bytes\n", ran.stdout)
   end)
 end)
 

@@ -1,6 +1,8 @@
-/* rtc.core: what needs libcrypto only, and so may be loaded anywhere: the signer, and work on text. */
+/* rtc.core: what needs libcrypto only, and so may be loaded anywhere: the signer, work on text, and chance. */
 #include <limits.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -467,6 +469,20 @@ static int shares(lua_State *L)
     return 1;
 }
 
+/* ---- chance ---- */
+
+/* core.random() -> a number in [0, 1) of 53 random bits, all that a double has room for. math.random is the program's
+ * own, and up to Lua 5.3 it gives the same numbers in every process that does not seed it. */
+static int random_number(lua_State *L)
+{
+    uint64_t bits = 0;
+    if (RAND_bytes((unsigned char *)&bits, (int)sizeof bits) != 1) {
+        return luaL_error(L, "rtc.core: OpenSSL has no random bytes");
+    }
+    lua_pushnumber(L, (lua_Number)(bits >> 11) / 9007199254740992.0);
+    return 1;
+}
+
 /* ---- the module ---- */
 
 RTC_EXPORT int luaopen_rtc_core(lua_State *L);
@@ -475,8 +491,8 @@ int luaopen_rtc_core(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"sign", signer_sign}, {"explain", signer_explain}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", signer_gc}, {"__tostring", signer_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"signer", new_signer}, {"base64", base64}, {"utf8_error", utf8_error}, {"shares", shares}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"signer", new_signer}, {"base64", base64},        {"utf8_error", utf8_error},
+                                         {"shares", shares},     {"random", random_number}, {NULL, NULL}};
     rtc_new_class(L, SIGNER_METATABLE, methods, meta);
     lua_newtable(L);
     rtc_setfuncs(L, functions);
