@@ -349,7 +349,7 @@ describe("a client whose server", function()
     local target = "https://localhost:" .. secure.port
     assert(open { endpoint = target, ca_file = tls.ca_file }:send_room_unicast(call))
     local _, err = open { endpoint = target }:send_room_unicast(call)
-    assert.same({ "network", "TLSFailed", "not_sent" }, { err.kind, err.code, err.outcome })
+    assert.same({ "network", "CertificateFailed", "not_sent" }, { err.kind, err.code, err.outcome })
     assert.equal(1, #secure:requests())
   end)
 

@@ -705,16 +705,17 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_PROXY:
         return RTC_PROXY_FAILED;
-    case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CRL_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_SSL_ENGINE_INITFAILED:
     case CURLE_SSL_CLIENTCERT:
+        return RTC_CERTIFICATE_FAILED;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ENGINE_INITFAILED:
         return RTC_TLS_FAILED;
     case CURLE_COULDNT_CONNECT:
         return was_refused_by_proxy(c) ? RTC_PROXY_FAILED : RTC_CONNECT_FAILED;

@@ -46,7 +46,8 @@ typedef enum rtc_failure {
     RTC_ANSWERED, /* no failure */
     RTC_DNS_FAILED,
     RTC_CONNECT_FAILED,
-    RTC_TLS_FAILED,
+    RTC_TLS_FAILED,         /* the handshake broke off */
+    RTC_CERTIFICATE_FAILED, /* one does not verify, or can't be used: trying again can't help */
     RTC_PROXY_FAILED,
     RTC_SEND_FAILED,
     RTC_CONNECTION_CLOSED,

@@ -263,6 +263,7 @@ static failure_name name_of(rtc_failure failure)
         [RTC_DNS_FAILED] = {"network", "DNSFailed"},
         [RTC_CONNECT_FAILED] = {"network", "ConnectFailed"},
         [RTC_TLS_FAILED] = {"network", "TLSFailed"},
+        [RTC_CERTIFICATE_FAILED] = {"network", "CertificateFailed"},
         [RTC_PROXY_FAILED] = {"network", "ProxyFailed"},
         [RTC_SEND_FAILED] = {"network", "SendFailed"},
         [RTC_CONNECTION_CLOSED] = {"network", "ConnectionClosed"},
