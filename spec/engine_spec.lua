@@ -666,7 +666,8 @@ describe("the engine", function()
     end)
 
     local options = { connections = { 0, -1, 1.5, "many", 0 / 0, {} }, idle_timeout = { -1, 1.5, "long", 0 / 0, {} },
-      max_age = { -1, 1.5, "long", 0 / 0, {} }, ca_file = { 7, {}, "a\0b" }, ca_path = { 7, {}, "a\0b" } }
+      max_age = { -1, 1.5, "long", 0 / 0, {} }, ca_file = { 7, {}, "a\0b" }, ca_path = { 7, {}, "a\0b" },
+      cert_file = { 7, {}, "a\0b", "" }, key_file = { 7, {}, "a\0b", "" } }
     for name, values in pairs(options) do
       it("raises on a bad " .. name, function()
         for _, value in ipairs(values) do

@@ -1,9 +1,11 @@
--- TLS in the engine: verification is always on, and the trust store is parsed once.
+-- TLS in the engine: verification is always on, the trust store is parsed once, and a client may have a certificate.
 
 local engine = require("rtc.engine")
 local certificates = require("spec.support.certificates").make()
+local child = require("spec.support.child")
 local fault_server = require("spec.support.fault_server")
 local native = require("spec.support.native")
+local process = require("spec.support.process")
 local pump = require("spec.support.pump")
 
 local act = fault_server.act
@@ -185,6 +187,120 @@ describe("the engine's TLS", function()
       refused(pump.one(other, request(server.url)))
       answered(pump.one(trusting_one, request(server.url)))
       assert.equal(2, server:state().requests)
+    end)
+  end)
+
+  describe("client certificate", function()
+    local function contents(path)
+      local file = assert(io.open(path, "rb"))
+      local text = file:read("*a")
+      file:close()
+      return text
+    end
+
+    --- A file with both texts in it.
+    local function together(one, other)
+      local path = native.path("both.pem")
+      local file = assert(io.open(path, "wb"))
+      file:write(contents(one), contents(other))
+      file:close()
+      return path
+    end
+
+    local function asking(version)
+      return start({ cert = certificates.good.cert, key = certificates.good.key, client_ca = certificates.ca_file,
+        version = version })
+    end
+
+    local function showing(cert, key)
+      return new({ ca_file = certificates.ca_file, cert_file = cert, key_file = key })
+    end
+
+    local mine = certificates.client
+
+    for version, missed in pairs({ TLSv1_2 = "TLSFailed", TLSv1_3 = "CertificateFailed" }) do
+      describe("over " .. version, function()
+        local server
+
+        before_each(function() server = asking(version) end)
+
+        it("goes to a server that asks for it", function()
+          answered(pump.one(showing(mine.cert, mine.key), request(server.url)))
+          assert.equal("/CN=client", server:connections()[1].client)
+        end)
+
+        it("stands in one file with its key", function()
+          answered(pump.one(showing(together(mine.cert, mine.key)), request(server.url)))
+          assert.equal("/CN=client", server:connections()[1].client)
+        end)
+
+        it("is missed by a server that asks for one", function()
+          local exchange = pump.one(new({ ca_file = certificates.ca_file }), request(server.url))
+          assert.same({ "network", missed }, { exchange.kind, exchange.code }, exchange.message)
+          assert.equal(0, server:state().requests)
+        end)
+
+        it("is refused by a server that does not know its authority", function()
+          local exchange = pump.one(showing(certificates.untrusted.cert, certificates.untrusted.key),
+            request(server.url))
+          assert.same({ "network", "CertificateFailed" }, { exchange.kind, exchange.code }, exchange.message)
+          assert.equal(0, server:state().requests)
+        end)
+      end)
+    end
+
+    it("stays where it is when no server asks for it", function()
+      local server = start(certificates.good)
+      answered(pump.one(showing(mine.cert, mine.key), request(server.url)))
+      assert.is_nil(server:connections()[1].client)
+    end)
+
+    for reason, files in pairs({
+      ["without a key"] = { mine.cert },
+      ["with another's key"] = { mine.cert, certificates.good.key },
+      ["that is not there"] = { "/no/such/certificate", mine.key },
+      ["whose key is not there"] = { mine.cert, "/no/such/key" },
+      ["that is none"] = { mine.key, mine.key },
+    }) do
+      it("can't be used " .. reason .. ", and nothing is sent", function()
+        local server = asking()
+        local exchange = pump.one(showing(files[1], files[2]), request(server.url))
+        refused(exchange)
+        assert.matches("cert_file or key_file can't be used", exchange.message, 1, true)
+        assert.equal(0, server:state().requests)
+      end)
+    end
+
+    -- OpenSSL would ask for the password at the terminal, or else by standard error and input, and wait.
+    for form, command in pairs({ ["PKCS #8"] = "pkey", ["the older form"] = "ec" }) do
+      it("with an encrypted key, in " .. form .. ", fails without asking for a password", function()
+        local server = asking()
+        local encrypted = native.path("encrypted.key")
+        local made = process.run({ "openssl", command, "-in", mine.key, "-aes128", "-passout", "pass:secret", "-out",
+          encrypted })
+        assert.equal(0, made.code, made.stderr)
+        assert.matches("ENCRYPTED", contents(encrypted), 1, true)
+        local asked = child.start([[
+          for _, files in ipairs({ { arg[3], arg[4] }, { arg[5] } }) do
+            local e = engine.new({ ca_file = arg[2], cert_file = files[1], key_file = files[2] })
+            local exchange = pump.one(e, { url = arg[1], timeout = 20, try_timeout = 20, connect_timeout = 20 })
+            say(exchange.code, exchange.sent)
+          end
+        ]], { server.url, certificates.ca_file, mine.cert, encrypted, together(mine.cert, encrypted) },
+          { stdin = "pipe" })
+        finally(function() asked:close() end)
+        assert.equal("CertificateFailed\tfalse", asked:line())
+        assert.equal("CertificateFailed\tfalse", asked:line())
+        assert.equal(0, asked:wait())
+        assert.equal("", asked:stderr())
+        assert.equal(0, server:state().requests)
+      end)
+    end
+
+    it("is no certificate when there is only a key", function()
+      local ok, err = pcall(engine.new, { key_file = mine.key })
+      assert.is_false(ok)
+      assert.matches("key_file .*cert_file", err)
     end)
   end)
 end)

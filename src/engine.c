@@ -558,6 +558,14 @@ static void set_trust(setting *s, const rtc_engine_options *options)
     }
 }
 
+/* The empty password makes an encrypted key fail: without one OpenSSL would ask for it at the terminal, and wait. */
+static void set_identity(setting *s, const rtc_engine_options *options)
+{
+    SET(s, CURLOPT_SSLCERT, options->cert_file);
+    SET(s, CURLOPT_SSLKEY, options->key_file);
+    SET(s, CURLOPT_KEYPASSWD, "");
+}
+
 /* What never changes from one exchange to the next. */
 static CURL *easy_new(rtc_engine *e)
 {
@@ -587,6 +595,7 @@ static CURL *easy_new(rtc_engine *e)
     SET(&s, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     SET(&s, CURLOPT_CLOSESOCKETDATA, e);
     set_trust(&s, &e->options);
+    set_identity(&s, &e->options);
     if (s.result != CURLE_OK) {
         curl_easy_cleanup(s.easy);
         return NULL;
@@ -680,6 +689,15 @@ static bool has_bad_chunk(const call *c)
     return strstr(c->exchange.message, "chunk") != NULL;
 }
 
+/* The server's alert about the certificate that it got, or did not get; only the text tells it from other ends. In TLS
+ * 1.3 it comes when the client has finished its handshake already, and then the request may have been sent. */
+static bool has_certificate_alert(const call *c)
+{
+    const char *message = c->exchange.message;
+    return strstr(message, "alert") != NULL &&
+           (strstr(message, "certificate") != NULL || strstr(message, "unknown ca") != NULL);
+}
+
 /* It answered CONNECT, and no tunnel came of it. Which code libcurl gives then depends on its version. */
 static bool was_refused_by_proxy(const call *c)
 {
@@ -716,7 +734,7 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_ENGINE_INITFAILED:
-        return RTC_TLS_FAILED;
+        return has_certificate_alert(c) ? RTC_CERTIFICATE_FAILED : RTC_TLS_FAILED;
     case CURLE_COULDNT_CONNECT:
         return was_refused_by_proxy(c) ? RTC_PROXY_FAILED : RTC_CONNECT_FAILED;
     case CURLE_SEND_ERROR:
@@ -726,6 +744,9 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     case CURLE_PARTIAL_FILE:
         if (was_refused_by_proxy(c)) {
             return RTC_PROXY_FAILED;
+        }
+        if (has_certificate_alert(c)) {
+            return RTC_CERTIFICATE_FAILED;
         }
         if (has_bad_chunk(c)) {
             return RTC_BAD_ANSWER;
@@ -740,6 +761,15 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     }
 }
 
+/* Of the client's own certificate: says which options it is about, and what libcurl does not say of the key. */
+static void describe_identity(call *c)
+{
+    char reason[160];
+    snprintf(reason, sizeof reason, "%.159s", c->exchange.message);
+    snprintf(c->exchange.message, sizeof c->exchange.message,
+             "cert_file or key_file can't be used (the key must be the certificate's and not encrypted): %s", reason);
+}
+
 static void describe(call *c, rtc_failure failure, CURLcode code)
 {
     char *message = c->exchange.message;
@@ -752,6 +782,9 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
         snprintf(message, room, "the answer is longer than %zu bytes (max_response)", c->max_response);
     } else if (message[0] == 0) {
         snprintf(message, room, "%s", curl_easy_strerror(code));
+    }
+    if (failure == RTC_CERTIFICATE_FAILED && code == CURLE_SSL_CERTPROBLEM) {
+        describe_identity(c);
     }
 }
 
@@ -1094,6 +1127,8 @@ static void free_options(rtc_engine *e)
 {
     free((char *)e->options.ca_file);
     free((char *)e->options.ca_path);
+    free((char *)e->options.cert_file);
+    free((char *)e->options.key_file);
 }
 
 static void close_engine(rtc_engine *e)
@@ -1137,6 +1172,16 @@ static bool copy_option(const char **to, const char *from)
     return from == NULL || *to != NULL;
 }
 
+/* Should memory fail for one, the others are copied or NULL all the same, so that all can be freed. */
+static bool copy_options(rtc_engine_options *to, const rtc_engine_options *from)
+{
+    *to = *from;
+    bool copied = copy_option(&to->ca_file, from->ca_file);
+    copied = copy_option(&to->ca_path, from->ca_path) && copied;
+    copied = copy_option(&to->cert_file, from->cert_file) && copied;
+    return copy_option(&to->key_file, from->key_file) && copied;
+}
+
 rtc_engine *rtc_engine_new(const rtc_engine_options *options, const char **why)
 {
     if (curl_version_info(CURLVERSION_NOW)->version_num < 0x075700) {
@@ -1152,11 +1197,9 @@ rtc_engine *rtc_engine_new(const rtc_engine_options *options, const char **why)
         *why = "not enough memory";
         return NULL;
     }
-    e->options = *options;
     e->epoll = -1;
     e->timer = -1;
-    bool copied = copy_option(&e->options.ca_file, options->ca_file);
-    copied = copy_option(&e->options.ca_path, options->ca_path) && copied;
+    bool copied = copy_options(&e->options, options);
     e->idle = calloc(options->connections, sizeof *e->idle);
     if (!copied || e->idle == NULL || !open_engine(e)) {
         *why = "not enough memory or file descriptors";

@@ -16,11 +16,13 @@
 typedef struct rtc_engine rtc_engine;
 
 typedef struct rtc_engine_options {
-    size_t connections;  /* most exchanges on the wire at once, the others queue; and most idle connections kept */
-    long idle_timeout;   /* seconds after which an idle connection is not used again */
-    long max_age;        /* seconds after which no connection is used again */
-    const char *ca_file; /* PEM; NULL: libcurl's own */
-    const char *ca_path; /* a folder as c_rehash makes it; NULL: none */
+    size_t connections;    /* most exchanges on the wire at once, the others queue; and most idle connections kept */
+    long idle_timeout;     /* seconds after which an idle connection is not used again */
+    long max_age;          /* seconds after which no connection is used again */
+    const char *ca_file;   /* PEM; NULL: libcurl's own */
+    const char *ca_path;   /* a folder as c_rehash makes it; NULL: none */
+    const char *cert_file; /* PEM, for a server that asks for a certificate; NULL: it gets none */
+    const char *key_file;  /* PEM, not encrypted: the key of cert_file's certificate; NULL: it stands there too */
 } rtc_engine_options;
 
 typedef struct rtc_header {

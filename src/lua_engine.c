@@ -539,7 +539,8 @@ static const char *option_path(lua_State *L, const char *name)
 
 static void check_option_names(lua_State *L)
 {
-    static const char *const known[] = {"connections", "idle_timeout", "max_age", "ca_file", "ca_path"};
+    static const char *const known[] = {"connections", "idle_timeout", "max_age", "ca_file",
+                                        "ca_path",     "cert_file",    "key_file"};
     lua_pushnil(L);
     while (lua_next(L, 1) != 0) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
@@ -548,7 +549,9 @@ static void check_option_names(lua_State *L)
             found = found || strcmp(name, known[i]) == 0;
         }
         if (!found) {
-            luaL_error(L, "unknown option '%s'; known are connections, idle_timeout, max_age, ca_file and ca_path",
+            luaL_error(L,
+                       "unknown option '%s'; known are connections, idle_timeout, max_age, ca_file, ca_path, cert_file "
+                       "and key_file",
                        name);
         }
         lua_pop(L, 1);
@@ -590,6 +593,11 @@ static int new_engine(lua_State *L)
     options.max_age = option_whole(L, "max_age", 300, 86400);
     options.ca_file = option_path(L, "ca_file");
     options.ca_path = option_path(L, "ca_path");
+    options.cert_file = option_path(L, "cert_file");
+    options.key_file = option_path(L, "key_file");
+    if (options.key_file != NULL && options.cert_file == NULL) {
+        return luaL_error(L, "key_file is given without cert_file: the key is of no use without its certificate");
+    }
 
     engine_box *box = lua_newuserdata(L, sizeof *box);
     box->engine = NULL;

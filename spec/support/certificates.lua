@@ -1,4 +1,4 @@
---- Certificates for the specs, made anew for each run: an authority, and servers good and bad.
+--- Certificates for the specs, made anew for each run: an authority, servers good and bad, and a client.
 
 local altname = require("openssl.x509.altname")
 local name = require("openssl.x509.name")
@@ -44,14 +44,14 @@ local function certificate(options)
   return { subject = subject, key = key, pem = self:toPEM() }
 end
 
---- What a server needs: the paths of its certificate and its private key.
+--- The paths of a certificate and its private key, as a server or a client needs them.
 local function pair(label, made)
   return { cert = write(label .. ".crt", made.pem), key = write(label .. ".key", made.key:toPEM("private")) }
 end
 
 --- Makes one set of certificates, good for `localhost` and 127.0.0.1 unless said otherwise.
 ---@return { ca_file: string, ca_pem: string, good: table, wrong_host: table, expired: table, self_signed: table,
---- untrusted: table } ca_file and each pair's `cert` and `key` are paths
+--- untrusted: table, client: table } ca_file and each pair's `cert` and `key` are paths
 function certificates.make()
   local hosts = { "localhost", "slow.test", "127.0.0.1" }
   local ca = certificate({ name = "Spec CA", authority = true, from = -1, to = 30 })
@@ -70,6 +70,7 @@ function certificates.make()
     expired = pair("expired", server({ issuer = ca, from = -30, to = -1 })),
     self_signed = pair("self", server({})),
     untrusted = pair("untrusted", server({ issuer = other })),
+    client = pair("client", server({ issuer = ca, name = "client" })),
   }
 end
 

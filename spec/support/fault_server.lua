@@ -110,7 +110,9 @@ function fault_server.connect(control_port, port, tls)
 end
 
 --- Starts a server on a free loopback port.
----@param options { tls: { cert: string, key: string }|nil, receive_buffer: integer|nil }|nil `receive_buffer` in bytes
+---@param options { tls: { cert: string, key: string, client_ca: string|nil, version: string|nil }|nil,
+--- receive_buffer: integer|nil }|nil paths; with `client_ca` clients must show a certificate of that authority;
+--- `version` is the one that is spoken, such as "TLSv1_2", default: any; `receive_buffer` in bytes
 ---@return FaultServer
 function fault_server.start(options)
   options = options or {}
@@ -179,8 +181,9 @@ function methods:requests()
 end
 
 --- All connections in the order in which they were accepted.
----@return { open: boolean, requests: integer, handshake: string|nil, ended: string|nil }[] `handshake` is "done" or
---- the error; `ended` says who ended the connection and how: "peer", "closed", "reset" or an error
+---@return { open: boolean, requests: integer, handshake: string|nil, client: string|nil, ended: string|nil }[]
+--- `handshake` is "done" or the error; `client` is whom the client's certificate names, such as "/CN=client"; `ended`
+--- says who ended the connection and how: "peer", "closed", "reset" or an error
 function methods:connections()
   return ask(self, { op = "connections" })
 end

@@ -27,7 +27,8 @@ end
 
 local function tls_context()
   if not options.tls then return nil end
-  local context = require("openssl.ssl.context").new("TLS", true)
+  local contexts = require("openssl.ssl.context")
+  local context = contexts.new(options.tls.version or "TLS", true)
   local function contents(path)
     local file = assert(io.open(path, "rb"))
     local text = file:read("*a")
@@ -36,6 +37,10 @@ local function tls_context()
   end
   context:setCertificate(require("openssl.x509").new(contents(options.tls.cert)))
   context:setPrivateKey(require("openssl.pkey").new(contents(options.tls.key)))
+  if options.tls.client_ca then
+    context:setStore(require("openssl.x509.store").new():add(options.tls.client_ca))
+    context:setVerify(contexts.VERIFY_PEER + contexts.VERIFY_FAIL_IF_NO_PEER_CERT)
+  end
   return context
 end
 
@@ -229,14 +234,27 @@ local function next_step(connection)
   return always[request.target] or always[1] or { { "read" }, { "echo" } }
 end
 
+--- Ends our half and waits for the peer to end its own: closed with bytes unread it would be reset, and might never
+--- read the alert that says why its handshake failed.
+local function await_end(connection)
+  local fd = connection.socket:pollfd()
+  native.end_writing(fd)
+  repeat cqueues.poll({ pollfd = fd, events = "r" }) until (native.read(fd) or "") == ""
+end
+
 local function serve(connection, context)
   connection.request = nil
   perform(connection, table.remove(accept_script, 1) or {})
   if context then
     local ok, code = connection.socket:starttls(context)
     connection.handshake = ok and "done" or ended(code)
-    if not ok then stop(connection, connection.handshake) end
+    if not ok then
+      await_end(connection)
+      stop(connection, connection.handshake)
+    end
     counts.handshakes = counts.handshakes + 1
+    local certificate = connection.socket:checktls():getPeerCertificate()
+    connection.client = certificate and tostring(certificate:getSubject())
   end
   while true do
     perform(connection, next_step(connection))
@@ -329,7 +347,7 @@ function control.connections()
   local list = {}
   for index, connection in ipairs(connections) do
     list[index] = { open = connection.open, requests = connection.requests, handshake = connection.handshake,
-      ended = connection.ended }
+      client = connection.client, ended = connection.ended }
   end
   return list
 end
