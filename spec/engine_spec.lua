@@ -168,6 +168,18 @@ describe("the engine", function()
       assert.is_true(second.reused)
       assert.equal(1, server:state().connections)
     end)
+
+    it("uses no connection again when idle ones may not be kept", function()
+      local single = engine.new({ idle_timeout = 0 })
+      for n = 1, 2 do
+        local exchange = pump.one(single, request())
+        assert.is_false(exchange.reused)
+        assert.equal(n, answered(exchange).connection)
+        server:await(function(state) return state.open == 0 end)
+        assert.equal("peer", server:connections()[n].ended)
+      end
+      single:close()
+    end)
   end)
 
   describe("many at once", function()
@@ -666,7 +678,7 @@ describe("the engine", function()
     end)
 
     local options = { connections = { 0, -1, 1.5, "many", 0 / 0, {} }, idle_timeout = { -1, 1.5, "long", 0 / 0, {} },
-      max_age = { -1, 1.5, "long", 0 / 0, {} }, ca_file = { 7, {}, "a\0b" }, ca_path = { 7, {}, "a\0b" },
+      max_age = { 0, -1, 1.5, "long", 0 / 0, {} }, ca_file = { 7, {}, "a\0b" }, ca_path = { 7, {}, "a\0b" },
       cert_file = { 7, {}, "a\0b", "" }, key_file = { 7, {}, "a\0b", "" } }
     for name, values in pairs(options) do
       it("raises on a bad " .. name, function()

@@ -583,7 +583,8 @@ static CURL *easy_new(rtc_engine *e)
     SET(&s, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     SET(&s, CURLOPT_SSL_VERIFYPEER, 1L);
     SET(&s, CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(&s, CURLOPT_MAXAGE_CONN, e->options.idle_timeout);
+    SET(&s, CURLOPT_MAXAGE_CONN, e->options.idle_timeout); /* in whole seconds: 0 would allow the first */
+    SET(&s, CURLOPT_FORBID_REUSE, e->options.idle_timeout == 0 ? 1L : 0L);
     SET(&s, CURLOPT_MAXLIFETIME_CONN, e->options.max_age);
     SET(&s, CURLOPT_WRITEFUNCTION, on_body);
     SET(&s, CURLOPT_HEADERFUNCTION, on_header);

@@ -17,7 +17,7 @@ typedef struct rtc_engine rtc_engine;
 
 typedef struct rtc_engine_options {
     size_t connections;    /* most exchanges on the wire at once, the others queue; and most idle connections kept */
-    long idle_timeout;     /* seconds after which an idle connection is not used again */
+    long idle_timeout;     /* seconds after which an idle connection is not used again; 0: none is ever */
     long max_age;          /* seconds after which no connection is used again */
     const char *ca_file;   /* PEM; NULL: libcurl's own */
     const char *ca_path;   /* a folder as c_rehash makes it; NULL: none */

@@ -509,15 +509,15 @@ static int engine_tostring(lua_State *L)
 
 /* ---- making one ---- */
 
-static long option_whole(lua_State *L, const char *name, long fallback, long most)
+static long option_whole(lua_State *L, const char *name, long fallback, long least, long most)
 {
     lua_getfield(L, 1, name);
     lua_Number number = lua_isnil(L, -1)                 ? (lua_Number)fallback
                         : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1)
                                                          : -1;
     lua_pop(L, 1);
-    if (!(number >= 1 && number <= (lua_Number)most && is_whole(number))) {
-        luaL_error(L, "%s must be a whole number from 1 to %d", name, (int)most);
+    if (!(number >= (lua_Number)least && number <= (lua_Number)most && is_whole(number))) {
+        luaL_error(L, "%s must be a whole number from %d to %d", name, (int)least, (int)most);
     }
     return (long)number;
 }
@@ -588,9 +588,9 @@ static int new_engine(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     check_option_names(L);
     rtc_engine_options options;
-    options.connections = (size_t)option_whole(L, "connections", 64, 1024);
-    options.idle_timeout = option_whole(L, "idle_timeout", 10, 86400);
-    options.max_age = option_whole(L, "max_age", 300, 86400);
+    options.connections = (size_t)option_whole(L, "connections", 64, 1, 1024);
+    options.idle_timeout = option_whole(L, "idle_timeout", 10, 0, 86400);
+    options.max_age = option_whole(L, "max_age", 300, 1, 86400);
     options.ca_file = option_path(L, "ca_file");
     options.ca_path = option_path(L, "ca_path");
     options.cert_file = option_path(L, "cert_file");
