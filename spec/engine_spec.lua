@@ -219,8 +219,10 @@ describe("the engine", function()
       end
       assert.equal(8, server:state().requests)
       server:release("first")
-      pump.await(e, function() return server:state().requests == 9 end)
-      assert.equal(8, server:state().waiting)
+      pump.await(e, function()
+        local state = server:state()
+        return state.requests == 9 and state.waiting == 8
+      end)
       server:release("rest")
       pump.finish(e, 20)
       assert.equal(8, server:state().most_open)
