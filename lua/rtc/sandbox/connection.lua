@@ -14,7 +14,7 @@ local LINGER = 2 -- seconds in which an answer that came early is left readable
 local LONGEST_LINE = 16 * 1024 -- bytes; cqueues' own limit of 4 KiB is less than a session token may take
 
 local refusal = "HTTP/1.1 %d %s\r\n"
-  .. "Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+  .. "Content-Type: application/json\r\nDate: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
 local reasons = {
   [400] = "Bad Request",
   [408] = "Request Timeout",
@@ -62,7 +62,7 @@ function connection.refuse(stream, status, why)
   -- Behind an earlier, unanswered request of the same connection no answer may be written.
   if socket and stream.connection.pipeline:peek() == stream then
     local body = ('{"error":"%s"}\n'):format(why)
-    socket:xwrite(refusal:format(status, reasons[status], #body, body), "n", PATIENCE)
+    socket:xwrite(refusal:format(status, reasons[status], http_util.imf_date(), #body, body), "n", PATIENCE)
     socket:shutdown("w")
     linger(socket)
   end
