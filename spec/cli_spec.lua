@@ -609,7 +609,7 @@ describe("rtc", function()
       own.process:close()
       local last = log:match("([^\n]*)\n$")
       local time = last:match("^compare with: tools/lua bin/rtc sign %-%-time (%d+T%d+Z) … "
-        .. "%(the same arguments as rtc send%)")
+        .. "%(the rest as for rtc send%)")
       assert(time, log)
       local result = tree.run({ "sign", "--time", time, table.unpack(arguments) }, { env = env })
       assert.equal(0, result.code, result.stderr)

@@ -175,20 +175,63 @@ local function signed_request(options)
   return { method = method, target = "/?" .. query, headers = headers, body = body }, canonical, string_to_sign
 end
 
-local function fields(changes)
-  local body = { AppId = APP, RoomId = "room-1", From = "server", To = "alice", Binary = false, Message = "hello" }
+-- Each action, and what its body holds beside the fields that all of them have.
+local actions = {
+  SendUnicast = { To = "alice" },
+  SendRoomUnicast = { RoomId = "room-1", To = "alice" },
+  SendBroadcast = { RoomId = "room-1" },
+  BatchSendRoomUnicast = { RoomId = "room-1", To = { "alice" } },
+}
+
+-- What fires in the receiver's app.
+local callbacks = {
+  SendUnicast = { text = "onUserMessageReceivedOutsideRoom", binary = "onUserBinaryMessageReceivedOutsideRoom" },
+  SendRoomUnicast = { text = "onUserMessageReceived", binary = "onUserBinaryMessageReceived" },
+  SendBroadcast = { text = "onRoomMessageReceived", binary = "onRoomBinaryMessageReceived" },
+  BatchSendRoomUnicast = { text = "onUserMessageReceived", binary = "onUserBinaryMessageReceived" },
+}
+
+-- The largest message of each, in bytes.
+local limits = { SendUnicast = 65536, SendRoomUnicast = 65536, SendBroadcast = 65536, BatchSendRoomUnicast = 20480 }
+
+local function fields(changes, action)
+  local body = { AppId = APP, From = "server", Binary = false, Message = "hello" }
+  for name, value in pairs(actions[action or "SendRoomUnicast"]) do
+    body[name] = value
+  end
   for name, value in pairs(changes or {}) do
-    body[name] = value ~= "absent" and value or nil
+    body[name] = value
+    if value == "absent" then
+      body[name] = nil
+    end
   end
   return cjson.encode(body)
+end
+
+-- Base64 of so many zero bytes.
+local function base64_of_size(size)
+  return ("AAAA"):rep(size // 3) .. ({ [0] = "", "AA==", "AAA=" })[size % 3]
 end
 
 local function call(options, peer)
   return exchange((signed_request(options)), peer)
 end
 
+-- user1, user2 and so on.
+local function users(count)
+  local list = {}
+  for i = 1, count do
+    list[i] = "user" .. i
+  end
+  return list
+end
+
+local function send_by(action, changes, version, peer)
+  return call({ action = action, body = fields(changes, action), version = version }, peer)
+end
+
 local function send(changes, version, peer)
-  return call({ body = fields(changes), version = version }, peer)
+  return send_by("SendRoomUnicast", changes, version, peer)
 end
 
 local function assert_refused(answer, status, code, code_n)
@@ -221,7 +264,7 @@ local base64_of = {
 
 describe("the sandbox", function()
   setup(function()
-    start()
+    start("port=0, rate=1000000") -- this spec sends more than the service would allow it
   end)
 
   teardown(function()
@@ -246,6 +289,9 @@ describe("the sandbox", function()
       assert.equal(200, answer.status)
       assert.equal("text/plain", answer.headers["content-type"])
       assert.matches("rtc listen --endpoint sandbox:" .. sandbox.port, answer.body, 1, true)
+      for action in pairs(actions) do
+        assert.matches(action, answer.body, 1, true)
+      end
       local head = get("/", "HEAD")
       assert.same({ 200, tostring(#answer.body) }, { head.status, head.headers["content-length"] })
     end)
@@ -258,20 +304,25 @@ describe("the sandbox", function()
   end)
 
   describe("accepts", function()
-    for _, version in ipairs({ "2020-12-01", "2023-07-20" }) do
-      it("a message of version " .. version, function()
-        local answer = send(nil, version)
-        local metadata = assert_accepted(answer)
-        assert.same({ "SendRoomUnicast", version, "rtc", "cn-north-1" }, {
-          metadata.Action,
-          metadata.Version,
-          metadata.Service,
-          metadata.Region,
-        })
-        assert.matches("^20%d%d[01]%d[0-3]%d[0-2]%d[0-5]%d[0-6]%d" .. ("[0-9A-F]"):rep(20) .. "$", metadata.RequestId)
-        assert.equal("application/json", answer.headers["content-type"])
-        assert.is_string(answer.headers["x-tt-logid"])
-      end)
+    for action in pairs(actions) do
+      for _, version in ipairs({ "2020-12-01", "2023-07-20" }) do
+        it(("%s of version %s"):format(action, version), function()
+          local answer = send_by(action, nil, version)
+          local metadata = assert_accepted(answer)
+          assert.same({ action, version, "rtc", "cn-north-1" }, {
+            metadata.Action,
+            metadata.Version,
+            metadata.Service,
+            metadata.Region,
+          })
+          assert.matches(
+            "^20%d%d[01]%d[0-3]%d[0-2]%d[0-5]%d[0-6]%d" .. ("[0-9A-F]"):rep(20) .. "$",
+            metadata.RequestId
+          )
+          assert.equal("application/json", answer.headers["content-type"])
+          assert.is_string(answer.headers["x-tt-logid"])
+        end)
+      end
     end
 
     it("every set of signed headers that the SDKs use, in their order", function()
@@ -291,11 +342,13 @@ describe("the sandbox", function()
       assert_accepted(call({ body = fields(), date = x_date(240) }))
     end)
 
-    it("messages of 65,536 bytes, whatever they take on the wire", function()
-      assert_accepted(send({ Message = ("x"):rep(65536) }))
-      assert_accepted(send({ Message = ("\1"):rep(65536) }))
-      assert_accepted(send({ Binary = true, Message = ("AAAA"):rep(21845) .. "AA==" }))
-    end)
+    for action, limit in pairs(limits) do
+      it(("%s of %d bytes, whatever they take on the wire"):format(action, limit), function()
+        assert_accepted(send_by(action, { Message = ("x"):rep(limit) }))
+        assert_accepted(send_by(action, { Message = ("\1"):rep(limit) }))
+        assert_accepted(send_by(action, { Binary = true, Message = base64_of_size(limit) }))
+      end)
+    end
 
     it("an empty message and fields that it does not know", function()
       assert_accepted(send({ Message = "" }))
@@ -424,6 +477,21 @@ describe("the sandbox", function()
       end
     end)
 
+    it("a wrong secret of any action, and says how to sign the same", function()
+      for action in pairs(actions) do
+        local option = action ~= "SendRoomUnicast" and " --action " .. action or ""
+        local date = x_date(-60)
+        assert_refused(call({ action = action, secret = "wrong", date = date }), 401, "SignatureDoesNotMatch", 100010)
+        local advice = ("compare with: rtc sign%s --time %s … (the rest as for rtc send); if "):format(option, date)
+        logged("^" .. advice:gsub("%p", "%%%0"))
+      end
+      -- What a stranger calls an action is no command to be copied.
+      local date = x_date(-120)
+      local refused = call({ action = "Send%3Breboot", secret = "wrong", date = date })
+      assert_refused(refused, 401, "SignatureDoesNotMatch", 100010)
+      logged("^compare with: rtc sign %-%-time " .. date .. " ")
+    end)
+
     it("a body, query or header changed after signing, and says which", function()
       local body = spoiled(function(_, request)
         request.body = request.body:gsub("hello", "jello")
@@ -484,14 +552,11 @@ describe("the sandbox", function()
   describe("refuses like the service", function()
     local illegal = { "", ("x"):rep(129), "a b", "é", "a\n", "a/b" }
 
-    local function refused(changes, code)
-      return (assert_refused(send(changes), 400, "InvalidParameter" .. code))
+    -- Whether by one version or the other differs in the HTTP status alone.
+    local function refused(action, changes, code)
+      assert_refused(send_by(action, changes, "2020-12-01"), 200, "InvalidParameter" .. code)
+      return (assert_refused(send_by(action, changes, "2023-07-20"), 400, "InvalidParameter" .. code))
     end
-
-    it("with HTTP 400 in 2023-07-20, with 200 in 2020-12-01", function()
-      assert_refused(send({ To = "" }, "2023-07-20"), 400, "InvalidParameter.IllegalTo")
-      assert_refused(send({ To = "" }, "2020-12-01"), 200, "InvalidParameter.IllegalTo")
-    end)
 
     it("an empty body", function()
       assert_refused(call({ body = "" }), 400, "InvalidParameter.BodyIsEmpty")
@@ -505,48 +570,79 @@ describe("the sandbox", function()
       end
     end)
 
-    for _, field in ipairs({ "AppId", "RoomId", "From", "To", "Message" }) do
-      it("a number as " .. field, function()
-        assert.matches(field .. " is not a string", refused({ [field] = 12 }, ".Unmarshal"))
-      end)
-    end
+    local codes = { AppId = ".IllegalAppId", RoomId = ".IllegalRoomID", From = ".IllegalFrom", To = ".IllegalTo" }
 
-    it("a text as Binary", function()
-      assert.matches("Binary is not a boolean", refused({ Binary = "true" }, ".Unmarshal"))
-    end)
+    for action, limit in pairs(limits) do
+      describe(action .. " with", function()
+        for field, value in pairs(cjson.decode(fields(nil, action))) do
+          local wanted = type(value) == "table" and "list of strings" or type(value)
 
-    for field, code in pairs({
-      AppId = ".IllegalAppId",
-      RoomId = ".IllegalRoomID",
-      From = ".IllegalFrom",
-      To = ".IllegalTo",
-    }) do
-      it("a missing or malformed " .. field, function()
-        refused({ [field] = "absent" }, code)
-        refused({ [field] = cjson.null }, code)
-        for _, value in ipairs(illegal) do
-          refused({ [field] = value }, code)
+          it("a number as " .. field, function()
+            assert.matches(field .. " is not a " .. wanted, refused(action, { [field] = 12 }, ".Unmarshal"), 1, true)
+          end)
+
+          it("no " .. field, function()
+            local message = refused(action, { [field] = "absent" }, codes[field] or "")
+            assert.equal(message, refused(action, { [field] = cjson.null }, codes[field] or ""))
+            assert.matches(field, message)
+          end)
+
+          if codes[field] then
+            it("a malformed " .. field, function()
+              for _, id in ipairs(illegal) do
+                refused(action, { [field] = wanted == "string" and id or { "alice", id } }, codes[field])
+              end
+            end)
+          end
         end
+
+        it("a text as Binary", function()
+          assert.matches("Binary is not a boolean", refused(action, { Binary = "true" }, ".Unmarshal"))
+        end)
+
+        it("an unknown AppId", function()
+          refused(action, { AppId = "sandboxapp00000000000002" }, ".NotExistAppId")
+        end)
+
+        it("a message that is too large", function()
+          local message = refused(action, { Message = ("x"):rep(limit + 1) }, ".SizeOverLimit")
+          assert.equal(("The message is %d bytes, the limit is %d."):format(limit + 1, limit), message)
+          refused(action, { Binary = true, Message = base64_of_size(limit + 1) }, ".SizeOverLimit")
+        end)
+
+        it("binary that is not base64", function()
+          refused(action, { Binary = true, Message = "hello" }, ".Unmarshal")
+          refused(action, { Binary = true, Message = "AAA" }, ".Unmarshal")
+        end)
       end)
     end
 
-    it("an unknown AppId", function()
-      refused({ AppId = "sandboxapp00000000000002" }, ".NotExistAppId")
+    it("a list where one user is meant, and one user where a list is", function()
+      for _, action in ipairs({ "SendUnicast", "SendRoomUnicast" }) do
+        assert.matches("To is not a string", refused(action, { To = { "alice" } }, ".Unmarshal"))
+      end
+      assert.matches("To is not a list", refused("BatchSendRoomUnicast", { To = "alice" }, ".Unmarshal"))
     end)
 
-    it("a missing Message or Binary", function()
-      assert.matches("Message", refused({ Message = "absent" }, ""))
-      assert.matches("Binary", refused({ Binary = "absent" }, ""))
+    it("a list of receivers that is empty, or no list of strings", function()
+      for list, code in pairs({
+        ["[]"] = "IllegalTo",
+        ["{}"] = "IllegalTo", -- told from a list by nobody, and no better
+        ['{"alice":"bob"}'] = "Unmarshal",
+        ['{"1":"alice"}'] = "Unmarshal",
+        ['["alice",7]'] = "Unmarshal",
+        ['[["alice"]]'] = "Unmarshal",
+        ["[null]"] = "Unmarshal",
+      }) do
+        local body = fields({ To = "@" }, "BatchSendRoomUnicast"):gsub('"@"', list)
+        local answer = call({ action = "BatchSendRoomUnicast", body = body })
+        assert_refused(answer, 400, "InvalidParameter." .. code)
+      end
     end)
 
-    it("a message that is too large", function()
-      refused({ Message = ("x"):rep(65537) }, ".SizeOverLimit")
-      refused({ Binary = true, Message = ("AAAA"):rep(21845) .. "AAA=" }, ".SizeOverLimit")
-    end)
-
-    it("binary that is not base64", function()
-      refused({ Binary = true, Message = "hello" }, ".Unmarshal")
-      refused({ Binary = true, Message = "AAA" }, ".Unmarshal")
+    it("more than 600 receivers", function()
+      local message = refused("BatchSendRoomUnicast", { To = users(601) }, ".UserCountOverLimit")
+      assert.equal("The message is for 601 users, the limit is 600.", message)
     end)
   end)
 
@@ -584,9 +680,11 @@ describe("the sandbox", function()
         if header == "" then
           break
         end
-        headers[#headers + 1] = header:lower()
+        local name, value = header:match("^([^:]+): (.*)$")
+        headers[name:lower()] = value
       end
-      assert.matches("content%-type: text/event%-stream", table.concat(headers, "\n"))
+      assert.equal("text/event-stream", headers["content-type"])
+      assert.is_number(utc.parse_http(headers.date))
       local function event()
         local name, data = line(), line()
         assert.equal("", line())
@@ -599,26 +697,184 @@ describe("the sandbox", function()
       name, data = event()
       assert.equal("event: onUserMessageReceived", name)
       assert.same({ app_id = APP, room_id = "sse", uid = "server", message = "hi" }, data)
+      assert_accepted(send_by("SendUnicast", { To = "bob", Message = "hi" }))
+      name, data = event()
+      assert.equal("event: onUserMessageReceivedOutsideRoom", name)
+      assert.same({ app_id = APP, uid = "server", message = "hi" }, data)
       peer:close()
     end)
 
-    it("to the user of the room and nobody else", function()
-      local listeners = {
-        alice = join("one", "alice"),
-        bob = join("one", "bob"),
-        elsewhere = join("two", "alice"),
+    describe("to whom it is for, and to nobody else:", function()
+      local places = {
+        { "alice in the hall", "hall", "alice" },
+        { "alice in the hall again", "hall", "alice" },
+        { "bob in the hall", "hall", "bob" },
+        { "alice in the yard", "yard", "alice" },
+        { "alice outside", nil, "alice" },
+        { "bob outside", nil, "bob" },
       }
-      local order = { { "one", "alice", "1" }, { "one", "bob", "2" }, { "two", "alice", "3" }, { "one", "alice", "4" } }
-      for _, row in ipairs(order) do
-        assert_accepted(send({ RoomId = row[1], To = row[2], Message = row[3] }))
+      local listeners
+
+      setup(function()
+        listeners = {}
+        for _, place in ipairs(places) do
+          listeners[place[1]] = join(place[2], place[3])
+        end
+      end)
+
+      teardown(function()
+        for _, listener in pairs(listeners) do
+          listener:close()
+        end
+      end)
+
+      -- All that a listener got before the message "end".
+      local function messages_of(listener)
+        local list = {}
+        while true do
+          local message = assert(listener:next(WAIT))
+          if message.message == "end" then
+            return list
+          end
+          list[#list + 1] = message
+        end
       end
-      assert.equal("1", received(listeners.alice)[3])
-      assert.equal("4", received(listeners.alice)[3])
-      assert.equal("2", received(listeners.bob)[3])
-      assert.equal("3", received(listeners.elsewhere)[3])
-      for _, listener in pairs(listeners) do
+
+      local all_in_the_hall = {
+        ["alice in the hall"] = 1,
+        ["alice in the hall again"] = 1,
+        ["bob in the hall"] = 1,
+      }
+
+      for _, case in ipairs({
+        {
+          action = "SendUnicast",
+          changes = { To = "alice" },
+          destination = "-> alice",
+          reached = {
+            ["alice in the hall"] = 1,
+            ["alice in the hall again"] = 1,
+            ["alice in the yard"] = 1,
+            ["alice outside"] = 1,
+          },
+        },
+        { action = "SendUnicast", changes = { To = "carol" }, destination = "-> carol", reached = {} },
+        -- The field belongs to other actions, and is one of those that this does not know.
+        {
+          action = "SendUnicast",
+          changes = { To = "bob", RoomId = "hall" },
+          destination = "-> bob",
+          reached = { ["bob in the hall"] = 1, ["bob outside"] = 1 },
+        },
+        {
+          action = "SendRoomUnicast",
+          changes = { RoomId = "hall", To = "alice" },
+          destination = "hall -> alice",
+          reached = { ["alice in the hall"] = 1, ["alice in the hall again"] = 1 },
+        },
+        {
+          action = "SendRoomUnicast",
+          changes = { RoomId = "yard", To = "bob" },
+          destination = "yard -> bob",
+          reached = {},
+        },
+        {
+          action = "SendBroadcast",
+          changes = { RoomId = "hall" },
+          destination = "hall",
+          reached = all_in_the_hall,
+        },
+        {
+          action = "SendBroadcast",
+          changes = { RoomId = "yard", To = "bob" },
+          destination = "yard",
+          reached = { ["alice in the yard"] = 1 },
+        },
+        { action = "SendBroadcast", changes = { RoomId = "alice" }, destination = "alice", reached = {} },
+        {
+          action = "BatchSendRoomUnicast",
+          changes = { RoomId = "hall", To = { "alice", "carol", "bob" } },
+          destination = "hall -> 3 users",
+          reached = all_in_the_hall,
+        },
+        {
+          action = "BatchSendRoomUnicast",
+          changes = { RoomId = "yard", To = { "alice" } },
+          destination = "yard -> 1 user",
+          reached = { ["alice in the yard"] = 1 },
+        },
+        {
+          action = "BatchSendRoomUnicast",
+          changes = { RoomId = "hall", To = { "bob", "bob" } },
+          destination = "hall -> 2 users",
+          reached = { ["bob in the hall"] = 2 },
+        },
+      }) do
+        for _, binary in ipairs({ false, true }) do
+          it(("%s %s %s"):format(case.action, case.destination, binary and "binary" or "text"), function()
+            local changes = { Binary = binary, Message = binary and "AAH+/w==" or "hello" }
+            for field, value in pairs(case.changes) do
+              changes[field] = value
+            end
+            local metadata = assert_accepted(send_by(case.action, changes))
+            assert_accepted(send_by("SendUnicast", { To = "alice", Message = "end" }))
+            assert_accepted(send_by("SendUnicast", { To = "bob", Message = "end" }))
+
+            local message = {
+              callback = callbacks[case.action][binary and "binary" or "text"],
+              from = "server",
+              message = binary and "\0\1\254\255" or "hello",
+              room_id = case.action ~= "SendUnicast" and changes.RoomId or nil,
+              binary = binary,
+            }
+            local total = 0
+            for name, listener in pairs(listeners) do
+              local expected = {}
+              for i = 1, case.reached[name] or 0 do
+                expected[i] = message
+              end
+              assert.same(expected, messages_of(listener), name)
+              total = total + #expected
+            end
+            local line = ("%s %s, %s %d bytes: Success, %d receiver%s, %s"):format(
+              case.action,
+              case.destination,
+              binary and "binary" or "text",
+              #message.message,
+              total,
+              total == 1 and "" or "s",
+              metadata.RequestId
+            )
+            assert.truthy(logged(metadata.RequestId):find(" " .. line .. ", ", 1, true), line)
+          end)
+        end
+      end
+    end)
+
+    it("to 600 users at once", function()
+      local first, last = join("crowd", "user1"), join("crowd", "user600")
+      local largest = ("x"):rep(20480)
+      local metadata = assert_accepted(
+        send_by("BatchSendRoomUnicast", { RoomId = "crowd", To = users(600), Message = largest })
+      )
+      assert.matches("crowd %-> 600 users, text 20480 bytes: Success, 2 receivers,", logged(metadata.RequestId))
+      for _, listener in ipairs({ first, last }) do
+        assert.same({ "onUserMessageReceived", "server", largest }, received(listener))
         listener:close()
       end
+    end)
+
+    it("in the order in which it was sent", function()
+      local alice = join("order", "alice")
+      local sent = { "SendRoomUnicast", "SendUnicast", "SendBroadcast", "BatchSendRoomUnicast", "SendRoomUnicast" }
+      for number, action in ipairs(sent) do
+        local room_id = actions[action].RoomId and "order"
+        assert_accepted(send_by(action, { RoomId = room_id, Message = tostring(number) }))
+      end
+      for number, action in ipairs(sent) do
+        assert.same({ callbacks[action].text, "server", tostring(number) }, received(alice))
+      end
+      alice:close()
     end)
 
     it("to every receiver of the same user", function()
@@ -648,6 +904,15 @@ describe("the sandbox", function()
       assert.matches("Success, 1 receiver,", logged(metadata.RequestId))
       assert.equal("hello", received(staying)[3])
       staying:close()
+    end)
+
+    it("to nobody after they logged out", function()
+      local dora = join(nil, "dora")
+      logged("dora logged in$")
+      dora:close()
+      logged("dora logged out$")
+      local metadata = assert_accepted(send_by("SendUnicast", { To = "dora" }))
+      assert.matches("Success, 0 receivers,", logged(metadata.RequestId))
     end)
 
     it("nothing that was refused", function()
@@ -684,8 +949,9 @@ describe("the sandbox", function()
 
   describe("tells a listener", function()
     for name, case in pairs({
-      ["that a parameter is missing"] = { "user_id=alice", "room_id is missing" },
       ["that the user is missing"] = { "room_id=r", "user_id is missing" },
+      ["of an empty room"] = { "room_id=&user_id=alice", "room_id must be 1 to 128" },
+      ["of a misspelt room"] = { "room=r&user_id=alice", "unknown parameter 'room'" },
       ["of a misspelt parameter"] = { "room_id=r&user=alice", "unknown parameter 'user'" },
       ["of an illegal ID"] = { "room_id=a%20b&user_id=alice", "room_id must be 1 to 128" },
       ["of an unknown app"] = { "room_id=r&user_id=alice&app_id=x", "no app_id 'x'" },
@@ -862,6 +1128,27 @@ describe("a sandbox of its own", function()
     assert.is_true(codes.Success >= 5)
     assert.equal(50 - codes.Success, codes["FlowLimitExceeded.QPSOverLimit"])
     peer:close()
+  end)
+
+  it("counts the messages of all actions together", function()
+    start("port=0, rate=5")
+    local peer = connect()
+    local refused
+    -- Five of each would be allowed if each had a limit of its own.
+    for _ = 1, 5 do
+      for action in pairs(actions) do
+        local err = send_by(action, nil, nil, peer).json.ResponseMetadata.Error
+        refused = refused or err and err.Code
+      end
+    end
+    assert.equal("FlowLimitExceeded.QPSOverLimit", refused)
+    peer:close()
+  end)
+
+  it("takes a batch for one message", function()
+    start("port=0, rate=5")
+    assert_accepted(send_by("BatchSendRoomUnicast", { To = users(600) }))
+    assert_accepted(send())
   end)
 
   it("allows 500 at once", function()

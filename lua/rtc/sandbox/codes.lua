@@ -45,6 +45,7 @@ codes.service = {
   ["InvalidParameter.IllegalRoomID"] = "The RoomId is illegal.",
   ["InvalidParameter.IllegalFrom"] = "The From is illegal.",
   ["InvalidParameter.IllegalTo"] = "The To is illegal.",
+  ["InvalidParameter.UserCountOverLimit"] = "The message is for %s users, the limit is %s.",
   ["InvalidParameter.SizeOverLimit"] = "The message is %s bytes, the limit is %s.",
   ["FlowLimitExceeded.QPSOverLimit"] = "The AppId sends more than %s messages a second.",
 }

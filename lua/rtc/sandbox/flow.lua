@@ -1,4 +1,4 @@
---- The limit of messages a second: one token bucket per AppId, as large as a second's worth.
+--- The limit of calls a second: one token bucket per AppId, as large as a second's worth, for all actions together.
 local flow = {}
 flow.__index = flow
 

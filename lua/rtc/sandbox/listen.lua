@@ -1,4 +1,4 @@
---- A receiver: joins a room of the sandbox and waits for messages, as a person's app would.
+--- A receiver: logs in to the sandbox, joins a room if it is to, and waits for messages, as a person's app would.
 local cjson = require("cjson").new()
 local cqueues = require("cqueues")
 local errno = require("cqueues.errno")
@@ -15,7 +15,7 @@ local listen = {}
 local listener_methods = {}
 listener_methods.__index = listener_methods
 
-local CONNECT = 5 -- seconds until the room must have been joined
+local CONNECT = 5 -- seconds until the sandbox must have let it in
 
 local function pass(ok, ...)
   if ok then
@@ -60,9 +60,9 @@ local function refusal(stream, status)
   return "the sandbox refused: " .. tostring(why)
 end
 
---- Joins a room. Returns once the sandbox has confirmed it, so that a message sent after is received.
----@param options {endpoint: string, room_id: string, user_id: string, app_id?: string}
----  endpoint, as in "http://127.0.0.1:8790"
+--- Logs in, and joins a room. Returns once the sandbox has confirmed it, so that a message sent after is received.
+---@param options {endpoint: string, room_id?: string, user_id: string, app_id?: string}
+---  endpoint, as in "http://127.0.0.1:8790"; without a room_id it is in no room, and only SendUnicast reaches it
 ---@return rtc.sandbox.Listener|nil listener
 ---@return string|nil err
 function listen.open(options)
@@ -113,7 +113,7 @@ function listen.open(options)
   local event = next_event(self, CONNECT)
   if not event or event.name ~= "joined" then
     self:close()
-    return nil, ("%s is not a sandbox: it did not confirm that the room was joined"):format(options.endpoint)
+    return nil, ("%s is not a sandbox: it did not confirm the login"):format(options.endpoint)
   end
   return self
 end
@@ -122,7 +122,7 @@ end
 ---@field callback string   the callback that the person's app would get
 ---@field from string       the sender's ID
 ---@field message string    the bytes sent (binary messages are decoded)
----@field room_id string
+---@field room_id string|nil nil for one that was sent outside of rooms
 ---@field binary boolean
 
 -- What an event says. Whoever serves the endpoint wrote it: it may say anything.
@@ -131,10 +131,13 @@ local function read_message(event)
   if not ok or type(data) ~= "table" or not text.is_utf8(event.name .. event.data) then
     return nil, "what came is not a JSON object in UTF-8"
   end
-  for _, field in ipairs({ "uid", "room_id", "message" }) do
+  for _, field in ipairs({ "uid", "message" }) do
     if type(data[field]) ~= "string" then
       return nil, ("what came has no %s"):format(field)
     end
+  end
+  if data.room_id ~= nil and type(data.room_id) ~= "string" then
+    return nil, "what came has a room_id that is no string"
   end
   local binary = event.name:find("Binary", 1, true) ~= nil
   local message = data.message
@@ -169,7 +172,7 @@ function listener_methods:next(timeout)
   return message
 end
 
---- Leaves the room.
+--- Leaves.
 function listener_methods:close()
   self.stream:shutdown()
   self.connection:close()

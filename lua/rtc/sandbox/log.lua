@@ -1,4 +1,5 @@
 --- The sandbox's log: one line a call, and what a developer needs to find a wrong signature.
+local actions = require("rtc.sandbox.actions")
 local text = require("rtc.text")
 
 local unpack = table.unpack or unpack -- luacheck: ignore 113 143
@@ -39,29 +40,51 @@ local function indent(block)
   return table.concat(lines, "\n")
 end
 
+-- What `rtc sign` must be told of the action. One that does not exist is whatever a stranger wrote, which must not
+-- get into a command to be copied.
+local function option_action(action)
+  return action ~= "SendRoomUnicast" and actions[action] and " --action " .. action or ""
+end
+
 -- In the form of `rtc sign`, so that the two can be compared line by line. The signature that the server calculated
 -- stays out of the log: whoever reads it could send the request.
-local function explain(verdict, x_date, program)
+local function explain(call, program)
+  local verdict, x_date = call.verdict, call.request.headers["x-date"]
   local why, key = "", "; if none of these lines differs, it is the secret key"
   if #verdict.reasons > 0 then
     why, key = "    " .. text.printable(table.concat(verdict.reasons, "; ")) .. "\n", ""
   end
   return ("%scanonical request:\n%s\nstring to sign:\n%s\n"
-    .. "compare with: %s sign --time %s … (the same arguments as rtc send)%s\n"):format(
+    .. "compare with: %s sign%s --time %s … (the rest as for rtc send)%s\n"):format(
     why,
     indent(verdict.canonical_request),
     indent(verdict.string_to_sign),
     program,
+    option_action(call.action),
     x_date,
     key
   )
+end
+
+local function counted(number, what)
+  return ("%d %s%s"):format(number, what, number == 1 and "" or "s")
 end
 
 local function outcome(call)
   if call.failure then
     return call.failure.code .. " (" .. call.failure.message .. ")"
   end
-  return ("Success, %d receiver%s"):format(call.delivered, call.delivered == 1 and "" or "s")
+  return "Success, " .. counted(call.delivered, "receiver")
+end
+
+-- "room -> user", as much of it as the action has.
+local function destination(call)
+  local types, body = actions[call.action].types, call.body
+  local to = body.To or "?"
+  if type(to) == "table" then
+    to = counted(#to, "user")
+  end
+  return (types.RoomId and " " .. (body.RoomId or "?") or "") .. (types.To and " -> " .. to or "")
 end
 
 -- Where the message was to go and what it was; empty when the body was not reached.
@@ -71,17 +94,17 @@ local function message(call)
     return ""
   end
   local size = call.size and (" %d bytes"):format(call.size) or ""
-  return (" %s -> %s, %s%s"):format(body.RoomId or "?", body.To or "?", body.Binary and "binary" or "text", size)
+  return ("%s, %s%s"):format(destination(call), body.Binary and "binary" or "text", size)
 end
 
---- One call: time, action, room -> user, kind and size, what came of it, request ID, milliseconds.
+--- One call: time, action, room -> user or users, kind and size, what came of it, request ID, milliseconds.
 ---@param call rtc.sandbox.Call
 ---@param elapsed number seconds
 function log:call(call, elapsed)
   local action, milliseconds = call.action or "(no action)", ("%.2f"):format(elapsed * 1000)
   self:note("%s%s: %s, %s, %s ms", action, message(call), outcome(call), call.request_id, milliseconds)
   if call.verdict then
-    self.file:write(explain(call.verdict, call.request.headers["x-date"], self.program))
+    self.file:write(explain(call, self.program))
     self.file:flush()
   end
 end

@@ -1,4 +1,5 @@
---- A receiver's connection: joins a room and streams what comes for its user as Server-Sent Events.
+--- A receiver's connection: logs in, joins a room if it is to, and streams what comes for its user as Server-Sent
+--- Events.
 local cjson = require("cjson").new()
 local condition = require("cqueues.condition")
 local cqueues = require("cqueues")
@@ -19,16 +20,25 @@ local function complaint(parameters, apps)
       return ("unknown parameter '%s'; there are room_id, user_id and app_id"):format(name)
     end
   end
+  if not parameters.user_id then
+    return "the parameter user_id is missing; as in /listen?room_id=demo&user_id=alice"
+  end
   for _, name in ipairs({ "room_id", "user_id", "app_id" }) do
-    if not parameters[name] then
-      return ("the parameter %s is missing; as in /listen?room_id=demo&user_id=alice"):format(name)
-    elseif not id.is_valid(parameters[name]) then
+    if parameters[name] and not id.is_valid(parameters[name]) then
       return ("%s must be 1 to 128 letters, digits, '@', '.', '_' or '-'"):format(name)
     end
   end
   if not apps[parameters.app_id] then
     return ("there is no app_id '%s' in this sandbox"):format(parameters.app_id)
   end
+end
+
+-- What the log says of a receiver that comes and goes.
+local function words(room_id)
+  if not room_id then
+    return { came = "logged in", went = "logged out", put_out = "put out" }
+  end
+  return { came = "joined " .. room_id, went = "left " .. room_id, put_out = "put out of " .. room_id }
 end
 
 -- Streams until the receiver goes away, fails or overflows.
@@ -80,15 +90,16 @@ function receive.serve(stream, request, sandbox)
     wake:signal()
   end)
   sandbox.rooms:put(receiver, sse.event("joined", cjson.encode(place)))
-  sandbox.log:note("%s joined %s", place.user_id, place.room_id)
+  local user_id, log_words = place.user_id, words(place.room_id)
+  sandbox.log:note("%s %s", user_id, log_words.came)
   local ok, err = yieldable_pcall(pump, stream, receiver, wake, sandbox.keep_alive)
   sandbox.rooms:leave(receiver)
   if not ok then
-    sandbox.log:note("%s left %s: %s", place.user_id, place.room_id, err)
+    sandbox.log:note("%s %s: %s", user_id, log_words.went, err)
   elseif receiver.overflowed then
-    sandbox.log:note("%s put out of %s: it read too slowly", place.user_id, place.room_id)
+    sandbox.log:note("%s %s: it read too slowly", user_id, log_words.put_out)
   else
-    sandbox.log:note("%s left %s", place.user_id, place.room_id)
+    sandbox.log:note("%s %s", user_id, log_words.went)
   end
 end
 

@@ -1,29 +1,41 @@
---- Who is in which room, and what each receiver has still to be given.
+--- Who is logged in, who is in which room, and what each receiver has still to be given.
 local rooms = {}
 rooms.__index = rooms
 
 ---@class rtc.sandbox.Receiver
 ---@field app_id string
----@field room_id string
+---@field room_id string|nil nil: it is in no room
 ---@field user_id string
----@field overflowed boolean it was too slow, and was put out of its room
+---@field overflowed boolean it was too slow, and was put out
 local receiver_methods = {}
 receiver_methods.__index = receiver_methods
 
 --- New rooms, with nobody in them.
 ---@param limit integer bytes that may wait for one receiver
 function rooms.new(limit)
-  return setmetatable({ limit = limit, rooms = {} }, rooms)
+  return setmetatable({ limit = limit, groups = {} }, rooms)
 end
 
--- An ID can't hold a space.
-local function room_key(app_id, room_id)
-  return app_id .. " " .. room_id
+-- The name of the group of receivers that one message may be for: a user in a room; a user, in whatever room or none;
+-- everybody in a room. An ID is never empty and can't hold a space.
+local function group_name(app_id, room_id, user_id)
+  return table.concat({ app_id, room_id or "", user_id or "" }, " ")
 end
 
---- Lets a receiver into a room. A user may have several, and each gets everything sent from now on.
+-- The names of all groups that a receiver belongs to.
+local function group_names(receiver)
+  local app_id, room_id, user_id = receiver.app_id, receiver.room_id, receiver.user_id
+  local names = { group_name(app_id, nil, user_id) }
+  if room_id then
+    names[2] = group_name(app_id, room_id, user_id)
+    names[3] = group_name(app_id, room_id, nil)
+  end
+  return names
+end
+
+--- Lets a receiver in. A user may have several, and each gets everything sent from now on.
 ---@param app_id string
----@param room_id string
+---@param room_id string|nil nil: logged in, but in no room
 ---@param user_id string
 ---@param wake fun(receiver: rtc.sandbox.Receiver) called when there is something to take, and when it overflowed
 ---@return rtc.sandbox.Receiver
@@ -37,30 +49,23 @@ function rooms:join(app_id, room_id, user_id, wake)
     queue = {},
     bytes = 0,
   }, receiver_methods)
-  local key = room_key(app_id, room_id)
-  self.rooms[key] = self.rooms[key] or {}
-  local users = self.rooms[key]
-  users[user_id] = users[user_id] or {}
-  users[user_id][receiver] = true
+  for _, name in ipairs(group_names(receiver)) do
+    self.groups[name] = self.groups[name] or {}
+    self.groups[name][receiver] = true
+  end
   return receiver
 end
 
---- Takes a receiver out of its room; one that is out already stays out.
+--- Takes a receiver out; one that is out already stays out.
 ---@param receiver rtc.sandbox.Receiver
 function rooms:leave(receiver)
-  local key = room_key(receiver.app_id, receiver.room_id)
-  local users = self.rooms[key]
-  local receivers = users and users[receiver.user_id]
-  if not receivers then
-    return
-  end
-  receivers[receiver] = nil
-  -- Rooms and users are only names in requests: empty ones must not pile up.
-  if next(receivers) == nil then
-    users[receiver.user_id] = nil
-  end
-  if next(users) == nil then
-    self.rooms[key] = nil
+  for _, name in ipairs(group_names(receiver)) do
+    local group = self.groups[name] or {}
+    group[receiver] = nil
+    -- Rooms and users are only names in requests: empty groups must not pile up.
+    if next(group) == nil then
+      self.groups[name] = nil
+    end
   end
 end
 
@@ -81,16 +86,15 @@ function rooms:put(receiver, event)
   return not receiver.overflowed
 end
 
---- Queues an event for every receiver of a user in a room.
+--- Queues an event for every receiver that it is for.
 ---@param app_id string
----@param room_id string
----@param user_id string
+---@param room_id string|nil nil: wherever the user is
+---@param user_id string|nil nil: everybody in the room
 ---@param event string
 ---@return integer count how many receivers will get it
 function rooms:deliver(app_id, room_id, user_id, event)
-  local users = self.rooms[room_key(app_id, room_id)]
   local list = {}
-  for receiver in pairs(users and users[user_id] or {}) do
+  for receiver in pairs(self.groups[group_name(app_id, room_id, user_id)] or {}) do
     list[#list + 1] = receiver -- a copy, since one that overflows leaves while we go
   end
   local count = 0

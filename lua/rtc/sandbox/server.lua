@@ -18,10 +18,12 @@ This is rtc's sandbox: the message part of the Volcengine RTC OpenAPI, on this m
 Receive, in one terminal:
     %s listen --endpoint %s --room demo --user alice
     (or: curl -N '%s/listen?room_id=demo&user_id=alice')
+    Without the room alice is only logged in, and gets what SendUnicast sends her.
 Send, in another:
     %s send --endpoint %s --room demo --to alice "hello"
 
 From a program: POST /?Action=SendRoomUnicast&Version=2020-12-01, signed with the keys that the sandbox printed.
+The other actions: SendUnicast, SendBroadcast, BatchSendRoomUnicast; the other version: 2023-07-20.
 ]]
 
 local function answer_json(stream, request, status, value, extra)

@@ -33,6 +33,24 @@ function service.new(options)
   return setmetatable(options, service)
 end
 
+-- Is the decoded JSON value what actions.lua calls by that name? An empty object passes for an empty list: cjson can't
+-- tell them apart.
+local function is_a(wanted, value)
+  if wanted ~= "list of strings" then
+    return type(value) == wanted
+  elseif type(value) ~= "table" then
+    return false
+  end
+  local count = 0
+  for _, item in pairs(value) do
+    if type(item) ~= "string" then
+      return false
+    end
+    count = count + 1
+  end
+  return count == #value -- which does not count an object's names
+end
+
 local function decode(call)
   local body = call.request.body
   local function fail(code, ...)
@@ -55,7 +73,7 @@ local function decode(call)
     if given == cjson.null then
       given = nil -- as good as missing, like in the service's Go structures
     end
-    if given ~= nil and type(given) ~= wanted then
+    if given ~= nil and not is_a(wanted, given) then
       return fail("Unmarshal", field .. " is not a " .. wanted)
     end
     decoded[field] = given
@@ -81,12 +99,36 @@ local function check_flow(self, call)
   end
 end
 
+-- One ID, or a list of at least one.
+local function holds_ids(value)
+  if type(value) ~= "table" then
+    return id.is_valid(value)
+  end
+  for _, item in ipairs(value) do
+    if not id.is_valid(item) then
+      return false
+    end
+  end
+  return #value > 0
+end
+
 local function check_ids(_, call)
   for _, rule in ipairs(actions[call.action].ids) do
-    if not id.is_valid(call.body[rule[1]]) then
+    if not holds_ids(call.body[rule[1]]) then
       return envelope.service(call.version, rule[2])
     end
   end
+end
+
+local function over_limit(call, code, number, limit)
+  if number > limit then
+    return envelope.service(call.version, "InvalidParameter." .. code, ("%d"):format(number), ("%d"):format(limit))
+  end
+end
+
+local function check_receivers(_, call)
+  local limit = actions[call.action].max_receivers
+  return limit and over_limit(call, "UserCountOverLimit", #call.body.To, limit)
 end
 
 local function check_message(_, call)
@@ -106,14 +148,11 @@ local function check_message(_, call)
       return envelope.service(call.version, "InvalidParameter.Unmarshal", "Message is not base64")
     end
   end
-  local limit = actions[call.action].max_message
-  if call.size > limit then
-    local size = ("%d"):format(call.size)
-    return envelope.service(call.version, "InvalidParameter.SizeOverLimit", size, ("%d"):format(limit))
-  end
+  return over_limit(call, "SizeOverLimit", call.size, actions[call.action].max_message)
 end
 
--- An absent user or room is a success too: the service only says that it accepted the message.
+-- An absent user or room is a success too: the service only says that it accepted the message. Whoever is named
+-- twice in a list gets it twice: what the service does then is not known.
 local function deliver(self, call)
   local action, body = actions[call.action], call.body
   local data = cjson.encode({
@@ -123,7 +162,17 @@ local function deliver(self, call)
     message = body.Message,
   })
   local event = sse.event(body.Binary and action.binary or action.text, data)
-  call.delivered = self.rooms:deliver(body.AppId, body.RoomId, body.To, event)
+  call.delivered = 0
+  local function deliver_to(user_id)
+    call.delivered = call.delivered + self.rooms:deliver(body.AppId, body.RoomId, user_id, event)
+  end
+  if type(body.To) == "table" then
+    for _, user_id in ipairs(body.To) do
+      deliver_to(user_id)
+    end
+  else
+    deliver_to(body.To)
+  end
 end
 
 local function check_gateway(self, call)
@@ -134,7 +183,16 @@ local function check_body(_, call)
   return decode(call)
 end
 
-local steps = { check_gateway, check_body, check_flow, check_app_id, check_ids, check_message, deliver }
+local steps = {
+  check_gateway,
+  check_body,
+  check_flow,
+  check_app_id,
+  check_ids,
+  check_receivers,
+  check_message,
+  deliver,
+}
 
 --- Answers one request.
 ---@param request rtc.sandbox.Request
