@@ -2,8 +2,10 @@
 
 local cjson = require("cjson").new()
 local hmac = require "openssl.hmac"
+local http = require "socket.http"
 local listen = require "rtc.sandbox.listen"
 local fault_server = require "spec.support.fault_server"
+local ltn12 = require "ltn12"
 local socket = require "socket"
 local native = require "spec.support.native"
 local process = require "spec.support.process"
@@ -102,6 +104,7 @@ describe("rtc", function()
       { "an unknown command", { "sned" }, "unknown command 'sned'" },
       { "an unknown option", { "send", "--rom", "r" }, "unknown option '%-%-rom'" },
       { "no room", { "send", "--to", "u", "hi" }, "missing option '%-%-room'" },
+      { "no user", { "listen", "--room", "r" }, "missing option '%-%-user'" },
       { "no receiver", { "send", "--room", "r", "hi" }, "missing option '%-%-to'" },
       { "two messages", { "send", "--room", "r", "--to", "u", "hi", "there" }, "too many arguments" },
       { "a text and a file", { "--endpoint", "sandbox", "send", "--room", "r", "--to", "u", "--file", "x", "hi" },
@@ -461,6 +464,70 @@ describe("rtc", function()
       end)
     end
 
+    describe("without a room", function()
+      local function start_outside(...)
+        listener = tree.start { "--endpoint", sandbox.endpoint, "listen", "--user", "bob", ... }
+        tree.await(function()
+          return listener:stderr():find("listens", 1, true) or listener.code
+        end, "rtc listen")
+      end
+
+      --- Sends to bob wherever he is.
+      local function send_unicast(message, binary)
+        local defaults = require "rtc.sandbox.defaults"
+        local signer = require("rtc").signer {
+          access_key = defaults.access_key, secret_key = defaults.secret_key, region = defaults.region, service = "rtc",
+        }
+        local body = cjson.encode {
+          AppId = defaults.app_id, From = "server", To = "bob", Message = message, Binary = binary or false,
+        }
+        local signed = assert(signer:sign {
+          method = "POST", host = sandbox.url:match("^http://(.*)$"), path = "/", body = body,
+          query = { { "Action", "SendUnicast" }, { "Version", "2023-07-20" } },
+          headers = { { "Content-Type", "application/json" } },
+        })
+        signed.headers["Content-Length"] = tostring(#body)
+        local _, status = http.request {
+          url = sandbox.url .. "/?" .. signed.query, method = "POST", headers = signed.headers,
+          source = ltn12.source.string(body),
+        }
+        assert.equal(200, status)
+      end
+
+      it("prints what is sent outside of rooms, and nothing else", function()
+        start_outside("--count", "2")
+        send("in the hall")
+        send_unicast("Grüße")
+        send_unicast("AAEC", true)
+        assert.equal('onUserMessageReceivedOutsideRoom from server: "Grüße"', listener:line())
+        assert.equal("onUserBinaryMessageReceivedOutsideRoom from server: 3 bytes: 00 01 02", listener:line())
+        assert.equal(0, (listener:wait()))
+        assert.equal("", listener:rest())
+        assert.equal("rtc: bob is logged in and listens\n", listener:stderr())
+      end)
+
+      it("prints objects that have no room", function()
+        start_outside("--count", "1", "--json")
+        send_unicast("hi")
+        assert.same({ callback = "onUserMessageReceivedOutsideRoom", from = "server", message = "hi" },
+          cjson.decode(listener:line()))
+        assert.equal(0, (listener:wait()))
+      end)
+
+      it("gets that in a room, too", function()
+        start("--count", "1", "--json")
+        send_unicast("hi")
+        assert.same({ callback = "onUserMessageReceivedOutsideRoom", from = "server", message = "hi" },
+          cjson.decode(listener:line()))
+        assert.equal(0, (listener:wait()))
+      end)
+
+      it("is not what an empty one means", function()
+        assert_failed(tree.run { "--endpoint", sandbox.endpoint, "listen", "--room", "", "--user", "bob" }, 1,
+          "room_id must be 1 to 128")
+      end)
+    end)
+
     it("says so when the sandbox ends", function()
       local other = tree.sandbox()
       local orphan = tree.start { "--endpoint", other.endpoint, "listen", "--room", "hall", "--user", "bob" }
@@ -489,6 +556,7 @@ describe("rtc", function()
       ["no sender"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","message":"x"}\n\n',
       ["a number as the message"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","uid":"u","message":7}\n\n',
       ["no UTF-8"] = 'event: onUserMessageReceived\ndata: {"room_id":"r","uid":"u","message":"\255"}\n\n',
+      ["a number as the room"] = 'event: onUserMessageReceived\ndata: {"room_id":7,"uid":"u","message":"x"}\n\n',
       ["no base64"] = 'event: onUserBinaryMessageReceived\ndata: {"room_id":"r","uid":"u","message":"x"}\n\n',
     } do
       it("says so when what came is no sandbox's: " .. name, function()

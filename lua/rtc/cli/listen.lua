@@ -1,4 +1,4 @@
---- rtc listen: joins a room of the sandbox and prints what the person in it gets.
+--- rtc listen: logs in to the sandbox, joins a room if it is to, and prints what that person gets.
 
 local json = require("cjson").new()
 local core = require("rtc.native").load("rtc.core")
@@ -29,8 +29,9 @@ end
 local function json_line(received)
   local content = received.binary and { "message_base64", core.base64(received.message) }
     or { "message", received.message }
-  return ('{"callback":%s,"room_id":%s,"from":%s,"%s":%s}\n'):format(json_string(received.callback),
-    json_string(received.room_id), json_string(received.from), content[1], json_string(content[2]))
+  local room = received.room_id and ('"room_id":%s,'):format(json_string(received.room_id)) or ""
+  return ('{"callback":%s,%s"from":%s,"%s":%s}\n'):format(json_string(received.callback), room,
+    json_string(received.from), content[1], json_string(content[2]))
 end
 
 --- With --raw the message alone goes to standard output, and the readable line to standard error.
@@ -48,8 +49,8 @@ end
 local function join(given)
   local at = target.endpoint(given, "sandbox")
   if at.scheme == "https" then
-    terminal.finish(terminal.FAILED, ("%s is no sandbox: the service delivers only to apps that joined the room by "
-      .. "its client SDK"):format(at.url))
+    terminal.finish(terminal.FAILED, ("%s is no sandbox: the service delivers only to apps that logged in by its "
+      .. "client SDK"):format(at.url))
   end
   local found, listen = pcall(require, "rtc.sandbox.listen")
   if not found then
@@ -69,7 +70,8 @@ end
 ---@return integer exit code
 return function(given)
   local listener = join(given)
-  terminal.complain(("%s is in room %s and listens"):format(given.user, given.room))
+  local place = given.room and "in room " .. given.room or "logged in"
+  terminal.complain(("%s is %s and listens"):format(given.user, place))
   local left = given.count or math.huge
   while left > 0 do
     local received, problem = listener:next()
