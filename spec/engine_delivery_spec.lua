@@ -224,6 +224,43 @@ for _, transport in ipairs({ "plain", "TLS" }) do
       assert.equal(0, server:state().requests)
     end)
 
+    describe("whose kept connection dies with a whole request, says sent", function()
+      -- libcurl opens another connection then, and its counts of what was sent begin anew.
+      local function taken(body)
+        answered(pump.one(e, request("/")))
+        server:script({ act.read(), act.wait("end"), act.close() })
+        local id = e:submit(request("/", { body = body }))
+        pump.await(e, function() return server:state().waiting == 1 end)
+        assert.equal(2, server:state().complete)
+        return id
+      end
+
+      for label, body in pairs({ ["a small body"] = "{}", ["no body"] = "", ["a large body"] = BIG }) do
+        it("when the server is gone: " .. label, function()
+          taken(body)
+          server:stop()
+          failed(pump.finish(e, 1)[1], { "network" }, { "ConnectFailed", "ConnectionClosed" }, true)
+        end)
+
+        if transport == "TLS" then
+          it("when the next one's handshake breaks: " .. label, function()
+            taken(body)
+            server:on_accept({ act.close() })
+            server:release("end")
+            failed(pump.finish(e, 1)[1], { "network" }, { "TLSFailed", "ConnectFailed", "ConnectionClosed" }, true)
+          end)
+
+          it("when it is cancelled before the next one stands: " .. label, function()
+            local id = taken(body)
+            server:on_accept({ act.wait("never") })
+            server:release("end")
+            pump.await(e, function() return server:state().connections == 2 end)
+            failed(e:cancel(id), { "cancelled" }, { "Cancelled" }, true)
+          end)
+        end
+      end
+    end)
+
     for end_name, ending in pairs({ close = act.close(), reset = act.reset() }) do
       it("says not sent when the connection ends within a large body, by " .. end_name, function()
         local small = start({ receive_buffer = 4096 })

@@ -69,6 +69,7 @@ struct call {
     size_t headers_cap;
     size_t body_cap;
     int starts;     /* how often libcurl was about to send the request */
+    bool kept;      /* sent over a connection that had served before */
     bool fresh;     /* to be sent over a new connection */
     bool stale;     /* no whole request was sent: on the kept connection stood something to read already */
     bool died;      /* the connection ended, and libcurl would have sent the request again */
@@ -431,7 +432,10 @@ static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port
     call *c = user;
     c->starts++;
     c->died = c->starts > 1 && (c->body_read > 0 || (c->body_len == 0 && head_bytes(c) > 0));
-    c->stale = !c->died && is_kept_connection(c->easy) && is_stale(c->engine, port);
+    if (!c->died) {
+        c->kept = is_kept_connection(c->easy);
+        c->stale = c->kept && is_stale(c->engine, port);
+    }
     return c->died || c->stale ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
@@ -790,25 +794,20 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
 }
 
 /* The kernel has taken the request's last byte. libcurl counts a body's bytes when the socket (below TLS) has taken
- * them. Without a body there is only the count of the head's bytes: any counts as all. Once it has begun anew, after a
- * reused connection died, its counts are gone: then what it has read of the body counts as taken. */
+ * them. Without a body there is only the count of the head's bytes: any counts as all. When a kept connection dies
+ * libcurl begins anew, over another that may never stand, and the body's count is gone: so over a kept one what it has
+ * read of the body counts as taken. */
 static bool was_sent(const call *c)
 {
     curl_off_t body_bytes = 0;
-    if (c->died) {
-        return c->body_read >= c->body_len;
-    }
     if (c->starts == 0 || c->body_len == 0) {
         return c->starts > 0 && head_bytes(c) > 0;
     }
+    if (c->kept) {
+        return c->body_read >= c->body_len;
+    }
     return curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &body_bytes) != CURLE_OK ||
            (size_t)body_bytes >= c->body_len;
-}
-
-static bool was_reused(const call *c)
-{
-    /* Of one that died, libcurl counts the connection that it opened afterwards. */
-    return c->died || (c->starts > 0 && is_kept_connection(c->easy));
 }
 
 static void close_call(call *c, rtc_failure failure)
@@ -833,7 +832,7 @@ static void leave_wire(call *c)
 {
     rtc_engine *e = c->engine;
     c->exchange.sent = was_sent(c);
-    c->exchange.reused = was_reused(c);
+    c->exchange.reused = c->kept;
     curl_multi_remove_handle(e->multi, c->easy);
     return_easy(e, c->easy);
     c->easy = NULL;
@@ -845,6 +844,7 @@ static void begin_anew(call *c)
     leave_wire(c);
     list_remove(c);
     c->stale = false;
+    c->kept = false;
     c->fresh = true;
     c->starts = 0;
     c->exchange.message[0] = 0;
