@@ -491,7 +491,7 @@ for _, transport in ipairs({ "plain", "TLS" }) do
       end)
 
       if transport == "TLS" then
-        for _, status in ipairs({ 403, 407, 502 }) do
+        for _, status in ipairs({ 403, 407, 502, 503 }) do
           it("says that the proxy refused: " .. status, function()
             for _ = 1, 3 do
               proxy:script({ act.read(), act.answer({ status = status, body = "no" }) })
@@ -499,6 +499,8 @@ for _, transport in ipairs({ "plain", "TLS" }) do
             end
             for _, exchange in ipairs((pump.finish(e, 3))) do
               failed(exchange, { "network" }, { "ProxyFailed" }, false)
+              assert.equal("integer", math.type(exchange.proxy_status))
+              assert.equal(status, exchange.proxy_status)
             end
             assert.equal(3, proxy:state().requests)
             for _, got in ipairs(proxy:requests()) do assert.is_nil(got.headers.authorization) end
@@ -509,6 +511,35 @@ for _, transport in ipairs({ "plain", "TLS" }) do
           proxy:script({ act.read(), act.close() })
           local exchange = pump.one(e, request("/", { proxy = proxy.url }))
           failed(exchange, { "network" }, { "ProxyFailed", "ConnectionClosed", "ConnectFailed" }, false)
+          assert.is_nil(exchange.proxy_status)
+        end)
+
+        it("does not hand what the proxy said on to the next exchange", function()
+          proxy:script({ act.read(), act.answer({ status = 407 }) })
+          assert.equal(407, pump.one(e, request("/", { proxy = proxy.url })).proxy_status)
+          local exchange = pump.one(e, request("/", { url = "https://127.0.0.1:" .. closed_port() }))
+          failed(exchange, { "network" }, { "ConnectFailed" }, false)
+          assert.is_nil(exchange.proxy_status)
+        end)
+
+        it("says what the proxy said of a failure behind it, unless the tunnel stood already", function()
+          proxy:always(nil, { act.read(), act.tunnel() })
+          server:always("/held", { act.read(), act.wait("never") })
+          local function cancelled(nth)
+            local id = e:submit(request("/held", { proxy = proxy.url }))
+            pump.await(e, function() return server:state().waiting == nth end)
+            local exchange = e:cancel(id)
+            failed(exchange, { "cancelled" }, { "Cancelled" }, true)
+            return exchange
+          end
+          assert.equal(200, cancelled(1).proxy_status)
+
+          local exchange = pump.one(e, request("/", { proxy = proxy.url }))
+          answered(exchange)
+          assert.is_nil(exchange.proxy_status)
+          exchange = cancelled(2)
+          assert.is_true(exchange.reused)
+          assert.is_nil(exchange.proxy_status)
         end)
       end
     end)

@@ -703,11 +703,17 @@ static bool has_certificate_alert(const call *c)
            (strstr(message, "certificate") != NULL || strstr(message, "unknown ca") != NULL);
 }
 
+/* Of the proxy's answer to CONNECT; 0: none came. */
+static int proxy_status(const call *c)
+{
+    long status = 0;
+    return curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status) == CURLE_OK ? (int)status : 0;
+}
+
 /* It answered CONNECT, and no tunnel came of it. Which code libcurl gives then depends on its version. */
 static bool was_refused_by_proxy(const call *c)
 {
-    long status = 0;
-    return c->starts == 0 && curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status) == CURLE_OK && status != 0;
+    return c->starts == 0 && proxy_status(c) != 0;
 }
 
 static rtc_failure failure_of(const call *c, CURLcode code)
@@ -833,6 +839,7 @@ static void leave_wire(call *c)
     rtc_engine *e = c->engine;
     c->exchange.sent = was_sent(c);
     c->exchange.reused = c->kept;
+    c->exchange.proxy_status = proxy_status(c);
     curl_multi_remove_handle(e->multi, c->easy);
     return_easy(e, c->easy);
     c->easy = NULL;

@@ -69,6 +69,7 @@ typedef struct rtc_exchange {
     bool sent;         /* the kernel took the request's last byte */
     bool reused;       /* over a connection that had served before */
     int status;        /* of the answer */
+    int proxy_status;  /* of the proxy's answer to this exchange's CONNECT; 0: none came */
     double elapsed;    /* seconds since submit */
     char *headers;     /* the answer's header lines, each ended by CR LF; not NUL-terminated */
     size_t headers_len;

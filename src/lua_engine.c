@@ -350,6 +350,12 @@ static void set_number(lua_State *L, const char *key, double number)
     lua_setfield(L, -2, key);
 }
 
+static void set_whole(lua_State *L, const char *key, int64_t number)
+{
+    lua_pushinteger(L, (lua_Integer)number);
+    lua_setfield(L, -2, key);
+}
+
 static void set_flag(lua_State *L, const char *key, bool flag)
 {
     lua_pushboolean(L, flag);
@@ -359,8 +365,7 @@ static void set_flag(lua_State *L, const char *key, bool flag)
 static void push_exchange(lua_State *L, const rtc_exchange *x)
 {
     lua_createtable(L, 0, 8);
-    lua_pushinteger(L, (lua_Integer)x->id);
-    lua_setfield(L, -2, "id");
+    set_whole(L, "id", x->id);
     set_flag(L, "sent", x->sent);
     set_flag(L, "reused", x->reused);
     set_number(L, "elapsed", x->elapsed);
@@ -369,10 +374,12 @@ static void push_exchange(lua_State *L, const rtc_exchange *x)
         set_text(L, "kind", name.kind);
         set_text(L, "code", name.code);
         set_text(L, "message", x->message);
+        if (x->proxy_status != 0) {
+            set_whole(L, "proxy_status", x->proxy_status);
+        }
         return;
     }
-    lua_pushinteger(L, x->status);
-    lua_setfield(L, -2, "status");
+    set_whole(L, "status", x->status);
     push_headers(L, x);
     lua_setfield(L, -2, "headers");
     lua_pushlstring(L, x->body_len > 0 ? x->body : "", x->body_len);

@@ -26,6 +26,7 @@ local blocking = {}
 ---@field kind "network"|"timeout"|"cancelled"|"response"|nil
 ---@field code string|nil  "ConnectFailed", "Timeout" …
 ---@field message string|nil
+---@field proxy_status integer|nil  of one that failed: what a proxy answered to its CONNECT
 
 ---@class rtc.Runtime
 ---@field request fun(req: rtc.Request): rtc.Exchange|nil, rtc.Exchange|rtc.Error|nil  answered; else nil and the failed
