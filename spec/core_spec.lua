@@ -107,8 +107,7 @@ describe("core.random", function()
       local pid = native.fork()
       say()
       if pid == 0 then native.leave(0) end
-      while not native.reap(pid) do native.sleep(0.001) end
-      native.forget(pid)
+      native.await_end(pid)
       local number = math.random(2^53)
       math.randomseed(7)
       print(number == math.random(2^53) and "untouched")]]

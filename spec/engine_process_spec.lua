@@ -253,13 +253,7 @@ describe("the engine in its process", function()
         end
         LEAVE
       end
-      local code
-      repeat
-        native.sleep(0.005)
-        code = native.reap(pid)
-      until code
-      native.forget(pid)
-      say("child " .. code)
+      say("child " .. native.await_end(pid))
 
       local deadline = native.now() + 20
       local function finish(count)
@@ -343,6 +337,24 @@ describe("the engine in its process", function()
         ends_well(process)
       end)
     end
+  end)
+
+  it("says in which process it is, in a forked child too", function()
+    local process = run([[
+      local before = engine.pid()
+      assert(math.type(before) == "integer")
+      local pid = native.fork()
+      if pid == 0 then
+        say(engine.pid())
+        native.leave(engine.pid() == native.getpid() and 0 or 1)
+      end
+      say(pid, native.await_end(pid))
+      say(before, engine.pid(), native.getpid())
+    ]])
+    local forked = process:line()
+    hears(process, forked .. "\t0")
+    hears(process, ("%d\t%d\t%d"):format(process.pid, process.pid, process.pid))
+    ends_well(process)
   end)
 
   describe("with a peer that resets in mid-write", function()

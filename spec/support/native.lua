@@ -69,6 +69,19 @@ function native.compile(name)
   return compile(native.folder, name)
 end
 
+--- Waits for the end of a process that `fork` made.
+---@param pid integer
+---@return integer code exit code, or 128 + the signal's number
+function native.await_end(pid)
+  local code
+  repeat
+    native.sleep(0.005)
+    code = native.reap(pid)
+  until code
+  native.forget(pid)
+  return code
+end
+
 local counter = 0
 
 --- A path in the run's temporary folder that nobody uses yet. The folder goes away with the run.
