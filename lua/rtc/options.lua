@@ -3,6 +3,7 @@
 local fields = require "rtc.fields"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
+local utc = require "rtc.utc"
 
 local options = {}
 
@@ -116,6 +117,17 @@ function check.bytes(value)
   return value
 end
 
+--- A point of time. One beyond the year 9999 is most likely in milliseconds.
+function check.time(value)
+  if type(value) == "string" then
+    value = utc.parse_rfc3339(value)
+  end
+  if type(value) ~= "number" or not (value >= 0 and value <= 253402300799) then
+    return nil, 'must be Unix seconds, or a time like "2021-04-12T10:57:09+08:00"'
+  end
+  return value
+end
+
 --- A version that is not known here may be newer than this module: only its form is checked.
 function check.version(value)
   if type(value) ~= "string" or not value:find("^[0-9][0-9][0-9][0-9]%-[0-9][0-9]%-[0-9][0-9]$") then
@@ -158,6 +170,17 @@ options.client = {
 options.signer = {
   { "access_key", check.scope }, { "secret_key", check.token }, { "session_token", check.token },
   { "region", check.scope }, { "service", check.scope },
+}
+
+---@class rtc.GivenKeys  what the option `credentials` gives
+---@field access_key string
+---@field secret_key string
+---@field session_token string|nil  of temporary keys
+---@field expires number|string|nil  Unix seconds, or a time of RFC 3339, as STS gives it; default: never
+
+options.keys = {
+  { "access_key", check.scope }, { "secret_key", check.token }, { "session_token", check.token },
+  { "expires", check.time },
 }
 
 --- What a single call may set besides its fields.
