@@ -7,6 +7,7 @@ local api = require "rtc.api"
 local blocking = require "rtc.runtime.blocking"
 local client = require "rtc.client"
 local core = require("rtc.native").load("rtc.core")
+local credential_provider = require "rtc.credential_provider"
 local credentials = require "rtc.credentials"
 local endpoint = require "rtc.endpoint"
 local environment = require "rtc.environment"
@@ -48,6 +49,25 @@ local function find_defaults(given, target)
   return defaults
 end
 
+--- What signs the calls.
+---@return rtc.Keys|nil
+---@return string|nil problem
+local function find_keys(given, target, region)
+  local found, problem = credentials.find(given, target)
+  if not found then
+    return nil, problem
+  end
+  local function make_signer(keys)
+    return signer.new {
+      access_key = keys.access_key, secret_key = keys.secret_key, session_token = keys.session_token, region = region,
+    }
+  end
+  if found.provider then
+    return credential_provider.renewing(found.provider, make_signer, os.time)
+  end
+  return credential_provider.static(make_signer(found), text.masked(found.access_key))
+end
+
 --- Makes a client, or says why not.
 ---@return rtc.Client|nil
 ---@return string|nil problem
@@ -68,7 +88,8 @@ local function build(given)
   if not target then
     return nil, problem
   end
-  keys, problem = credentials.find(checked, target)
+  local region = checked.region or target.sandbox and sandbox.region or api.default_region
+  keys, problem = find_keys(checked, target, region)
   if not keys then
     return nil, problem
   end
@@ -80,13 +101,10 @@ local function build(given)
   if not made then
     return nil, tostring(runtime)
   end
-  local region = checked.region or target.sandbox and sandbox.region or api.default_region
   return client.new {
-    endpoint = target, defaults = defaults, region = region, runtime = runtime,
-    signer = signer.new {
-      access_key = keys.access_key, secret_key = keys.secret_key, session_token = keys.session_token, region = region,
-    },
-    access_key = text.masked(keys.access_key),
+    endpoint = target, defaults = defaults, region = region, runtime = runtime, keys = keys,
+    signer = not checked.credentials and keys:signer() or nil,
+    access_key = not checked.credentials and keys:label() or nil,
     version = checked.version or api.default_version,
     timeout = checked.timeout or 10, try_timeout = checked.try_timeout or 5,
     connect_timeout = checked.connect_timeout or 3,
@@ -96,9 +114,10 @@ local function build(given)
 end
 
 --- Makes a client. A string is an endpoint: `rtc.new "sandbox"` is a client of the local sandbox with its
---- ready-made keys. What is not given comes from the environment (VOLC_ACCESSKEY and VOLC_SECRETKEY, RTC_APP_ID,
---- RTC_FROM, RTC_ENDPOINT), but never for the sandbox, and keys never from both. Raises, at the caller's line, for
---- a wrong or unknown option and for missing keys.
+--- ready-made keys. What is not given comes from the environment (VOLC_ACCESSKEY and VOLC_SECRETKEY, or
+--- VOLCENGINE_ACCESS_KEY and VOLCENGINE_SECRET_KEY; RTC_APP_ID, RTC_FROM, RTC_ENDPOINT), and keys that are not there
+--- from ~/.volc/credentials or ~/.volc/config; but none of it for the sandbox, and keys never from two places. Raises,
+--- at the caller's line, for a wrong or unknown option and for missing keys.
 ---@param given rtc.Options|string|nil
 ---@return rtc.Client
 function rtc.new(given)

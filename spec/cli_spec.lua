@@ -140,6 +140,17 @@ describe("rtc", function()
       assert_failed(result, 1, "VOLC_SECRETKEY is not set")
     end)
 
+    it("takes keys in a file for something configured, be they right or wrong", function()
+      for bytes, text in pairs {
+        ['{"ak":"AKLTmine","sk":"' .. SECRET .. '"}'] = "%-%-app is missing",
+        ['{"ak":"AKLTmine"}'] = "no keys: sk is not set beside ak in [^\n]*/.volc/config",
+      } do
+        local result = tree.run({ "send", "--room", "r", "--to", "u", "hi" },
+          { env = { HOME = tree.home { [".volc/config"] = bytes } } })
+        assert_failed(result, 1, text)
+      end
+    end)
+
     it("speaks of its own options and of the variables", function()
       local none = { RTC_ENDPOINT = sandbox.url, VOLC_ACCESSKEY = "AKLTsandbox", VOLC_SECRETKEY = SECRET }
       for text, case in pairs {

@@ -1,25 +1,18 @@
 -- Making clients: options, environment, keys.
 
+local assert_no_secret = require "spec.support.assert_no_secret"
 local fault_server = require "spec.support.fault_server"
 local process = require "spec.support.process"
 local rtc = require "rtc"
 local text = require "rtc.text"
+local tree = require "spec.support.tree"
 
 local act = fault_server.act
 
-local clean = { VOLC_ACCESSKEY = false, VOLC_SECRETKEY = false, RTC_APP_ID = false, RTC_FROM = false,
-  RTC_ENDPOINT = false }
-
 --- What a script prints, run by a Lua of its own with just these variables of ours set.
 local function run(script, env)
-  local all = {}
-  for name, value in pairs(clean) do
-    all[name] = value
-  end
-  for name, value in pairs(env or {}) do
-    all[name] = value
-  end
-  local child = process.run({ "lua5.4", "-e", 'local rtc = require "rtc" ' .. script }, { env = all })
+  local child = process.run({ "lua5.4", "-e", 'local rtc = require "rtc" ' .. script },
+    { env = tree.environment(env) })
   assert.equal("", child.stderr)
   return child.stdout
 end
@@ -36,17 +29,40 @@ describe("rtc.new", function()
   it("makes a client that prints without secrets", function()
     local client = rtc.new(options { access_key = "AKLT0123456789XYZW", session_token = "hunter3" })
     assert.equal("rtc.client(https://example.com, access key AKLT…XYZW)", tostring(client))
-    local function search(value, seen)
-      assert.is_nil(tostring(value):find("hunter", 1, true))
-      if type(value) == "table" and not seen[value] then
-        seen[value] = true
-        for name, inner in pairs(value) do
-          search(name, seen)
-          search(inner, seen)
-        end
-      end
+    assert_no_secret(client)
+  end)
+
+  local request = { method = "POST", host = "h", time = 1735787045 }
+
+  it("hands keys that stay to the client as a signer", function()
+    local keys = rtc.new(options { access_key = "AKLT0123456789XYZW", region = "ap-singapore-1" }).keys
+    assert.equal("AKLT…XYZW", keys:label())
+    assert.matches("Credential=AKLT0123456789XYZW/20250102/ap-singapore-1/rtc/request",
+      keys:signer():sign(request).headers.Authorization, 1, true)
+  end)
+
+  it("takes a function that gives the keys, asks it when they are needed, and keeps no secret", function()
+    local asked = 0
+    local client = rtc.new { endpoint = "https://example.com", region = "ap-singapore-1", credentials = function()
+      asked = asked + 1
+      return { access_key = "AKTP0123456789XYZW", secret_key = "hunter2", session_token = "hunter3" }
+    end }
+    assert.same({ 0, "from a function" }, { asked, client.keys:label() })
+    for _ = 1, 2 do
+      local headers = client.keys:signer(client.runtime, client.runtime.now() + 10):sign(request).headers
+      assert.matches("Credential=AKTP0123456789XYZW/20250102/ap-singapore-1/rtc/request", headers.Authorization, 1,
+        true)
+      assert.equal("hunter3", headers["X-Security-Token"])
     end
-    search(client, {})
+    assert.same({ 1, "AKTP…XYZW" }, { asked, client.keys:label() })
+    assert_no_secret(client)
+  end)
+
+  it("takes either keys or a function", function()
+    for _, key in ipairs { "access_key", "secret_key", "session_token" } do
+      assert.error_matches(function() rtc.new { [key] = "hunter2", credentials = function() end } end,
+        "no keys: credentials and keys are both given: pass one or the other")
+    end
   end)
 
   -- option, value, what the message must have
@@ -60,6 +76,7 @@ describe("rtc.new", function()
     { "secret_key", 42, "secret_key must be a string, not a number" },
     { "secret_key", "hunter2\n", "secret_key has white space" },
     { "session_token", " x", "session_token has white space" },
+    { "credentials", { access_key = "k" }, "credentials must be a function, not a table" },
     { "app_id", "a b", "app_id has a space" },
     { "from", {}, "from must be a string" },
     { "endpoint", "http://example.com", "endpoint is plain http to example.com" },
@@ -124,7 +141,7 @@ describe("rtc.new", function()
   it("takes keys as a pair only", function()
     for _, given in ipairs { { access_key = "k" }, { secret_key = "s" }, { session_token = "t" },
       { access_key = "k", session_token = "t" }, { endpoint = "sandbox", access_key = "k" } } do
-      assert.error_matches(function() rtc.new(given) end, "explicit keys come as a pair")
+      assert.error_matches(function() rtc.new(given) end, "no keys: .* is not set beside .*: they come as a pair")
     end
   end)
 
@@ -232,23 +249,37 @@ describe("the environment", function()
 
   it("never completes keys that were given", function()
     local printed = run('print(pcall(rtc.new, { access_key = "AKLTmine" }))', full())
-    assert.matches("secret_key is missing beside access_key", printed, 1, true)
+    assert.matches("secret_key is not set beside access_key", printed, 1, true)
   end)
 
-  for _, missing in ipairs { "VOLC_ACCESSKEY", "VOLC_SECRETKEY" } do
-    for state, value in pairs { ["not set"] = false, ["set to nothing"] = "" } do
-      it(("without keys says what to do: %s %s"):format(missing, state), function()
-        local printed = run([[
-          local receipt, err = rtc.send_room_unicast { room_id = "r", to = "u", message = "m" }
-          print(receipt, err.kind, err.outcome, err.attempts, err)
-          print(pcall(rtc.new))]], full { [missing] = value })
-        local first, second = printed:match("^(.-)\n(.-)\n$")
-        assert.matches("^nil\tconfig\tnot_sent\t0\tSendRoomUnicast: InvalidConfig: no keys: " .. missing, first)
-        for _, line in ipairs { first, second } do
-          assert.matches('or try rtc.new "sandbox", with `rtc sandbox` running in another terminal', line, 1, true)
-          assert.matches("set VOLC_ACCESSKEY and VOLC_SECRETKEY", line, 1, true)
+  --- What the default client, and one that is made by hand, say when they lack keys.
+  local function complaints(changes)
+    local printed = run([[
+      local receipt, err = rtc.send_room_unicast { room_id = "r", to = "u", message = "m" }
+      print(receipt, err.kind, err.outcome, err.attempts, err)
+      print(pcall(rtc.new))]], full(changes))
+    assert.is_nil(printed:find("hunter", 1, true))
+    local first, second = printed:match("^(.-)\n(.-)\n$")
+    assert.matches("^nil\tconfig\tnot_sent\t0\tSendRoomUnicast: InvalidConfig: no keys: ", first)
+    assert.matches("^false\trtc.new: no keys: ", second)
+    return { first, second }
+  end
+
+  for state, value in pairs { ["not set"] = false, ["set to nothing"] = "" } do
+    it("without keys says what to do: " .. state, function()
+      for _, line in ipairs(complaints { VOLC_ACCESSKEY = value, VOLC_SECRETKEY = value }) do
+        assert.matches("pass access_key and secret_key (or a function, as credentials) to rtc.new, or set "
+          .. "VOLC_ACCESSKEY and VOLC_SECRETKEY, or write ~/.volc/credentials; or try rtc.new \"sandbox\", with "
+          .. "`rtc sandbox` running in another terminal", line, 1, true)
+      end
+    end)
+
+    for missing, other in pairs { VOLC_ACCESSKEY = "VOLC_SECRETKEY", VOLC_SECRETKEY = "VOLC_ACCESSKEY" } do
+      it(("with half of the keys names the other half: %s %s"):format(missing, state), function()
+        for _, line in ipairs(complaints { [missing] = value }) do
+          assert.matches(("no keys: %s is not set beside %s: they come as a pair"):format(missing, other), line, 1,
+            true)
         end
-        assert.is_nil(printed:find("hunter", 1, true))
       end)
     end
   end

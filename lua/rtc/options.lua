@@ -117,6 +117,13 @@ function check.bytes(value)
   return value
 end
 
+function check.func(value)
+  if type(value) ~= "function" then
+    return nil, "must be a function, not a " .. type(value)
+  end
+  return value
+end
+
 --- A point of time. One beyond the year 9999 is most likely in milliseconds.
 function check.time(value)
   if type(value) == "string" then
@@ -140,9 +147,11 @@ end
 check.id = fields.id
 
 ---@class rtc.Options  every one may be left out
----@field access_key string|nil  with `secret_key`; else both come from VOLC_ACCESSKEY and VOLC_SECRETKEY
+---@field access_key string|nil  with `secret_key`; else both come from `credentials`, the environment or ~/.volc
 ---@field secret_key string|nil
 ---@field session_token string|nil  of temporary keys
+---@field credentials (fun(): rtc.GivenKeys|nil, any)|nil  gives keys, or nil and why not; asked anew before they
+--- expire. It may yield, but not in PUC Lua 5.1
 ---@field app_id string|number|nil  default of each call; else RTC_APP_ID
 ---@field from string|number|nil  default of each call; else RTC_FROM
 ---@field endpoint string|nil  "https://host[:port]", "host", "sandbox" or "sandbox:PORT"; else RTC_ENDPOINT
@@ -160,6 +169,7 @@ check.id = fields.id
 --- Options by name, in the order in which they are checked.
 options.client = {
   { "access_key", check.scope }, { "secret_key", check.token }, { "session_token", check.token },
+  { "credentials", check.func },
   { "app_id", check.id }, { "from", check.id },
   { "endpoint", check.string }, { "region", check.scope }, { "version", check.version },
   { "timeout", check.seconds }, { "try_timeout", check.seconds }, { "connect_timeout", check.seconds },

@@ -7,12 +7,30 @@ local tree = {}
 
 local DEADLINE = 20 -- seconds
 
---- No variable that the module reads, whatever the caller has set.
+--- A fresh folder with what a home holds of keys.
+---@param files table<string, string>|nil  contents by path
+---@return string path
+function tree.home(files)
+  local home = native.path("home")
+  assert(os.execute("mkdir -p " .. home .. "/.volc"))
+  for path, bytes in pairs(files or {}) do
+    local file = assert(io.open(home .. "/" .. path, "wb"))
+    assert(file:write(bytes))
+    file:close()
+  end
+  return home
+end
+
+local empty_home = tree.home()
+
+--- No variable that the module reads, and no file of keys, whatever the caller has set.
 ---@param changes table<string, string|false>|nil
 ---@return table<string, string|false>
 function tree.environment(changes)
   local result = {
-    VOLC_ACCESSKEY = false, VOLC_SECRETKEY = false, RTC_APP_ID = false, RTC_FROM = false, RTC_ENDPOINT = false,
+    VOLC_ACCESSKEY = false, VOLC_SECRETKEY = false, VOLC_SESSIONTOKEN = false,
+    VOLCENGINE_ACCESS_KEY = false, VOLCENGINE_SECRET_KEY = false, VOLCENGINE_SESSION_TOKEN = false,
+    RTC_APP_ID = false, RTC_FROM = false, RTC_ENDPOINT = false, HOME = empty_home,
   }
   for name, value in pairs(changes or {}) do
     result[name] = value

@@ -1,5 +1,6 @@
 --- From the options of the command line to a client or an address.
 
+local credentials = require "rtc.credentials"
 local endpoint = require "rtc.endpoint"
 local environment = require "rtc.environment"
 local terminal = require "rtc.cli.terminal"
@@ -29,12 +30,25 @@ function target.app(given, at)
   return given.app or not at.sandbox and environment.get("RTC_APP_ID") or nil
 end
 
+--- Whether there are keys anywhere, or what was meant to be some.
+---@param at rtc.Endpoint
+---@return boolean
+local function has_keys(at)
+  for _, source in ipairs(credentials.sources({}, at)) do
+    local keys, problem = source.read()
+    if keys or problem then
+      return true
+    end
+  end
+  return false
+end
+
 --- A client for the options of the command line.
 ---@param given { endpoint: string|nil }
 ---@return rtc.Client
 function target.client(given)
-  target.endpoint(given)
-  if not (given.endpoint or environment.get("RTC_ENDPOINT") or environment.get("VOLC_ACCESSKEY")) then
+  local at = target.endpoint(given)
+  if not (given.endpoint or environment.get("RTC_ENDPOINT") or has_keys(at)) then
     terminal.finish(terminal.FAILED, ("nothing is configured. For a first try without an account, run `%s sandbox` in "
       .. "another terminal, then `%s --endpoint sandbox send …`. For the service, set VOLC_ACCESSKEY and "
       .. "VOLC_SECRETKEY, and RTC_APP_ID."):format(terminal.program(), terminal.program()))

@@ -4,7 +4,7 @@ local words = {}
 
 --- The module's words and ours, in the order in which they are replaced.
 local dictionary = {
-  { "pass access_key and secret_key to rtc%.new, or set ", "set " },
+  { "pass access_key and secret_key %(or a function, as credentials%) to rtc%.new, or set ", "set " },
   { "pass access_key and secret_key", "set VOLC_ACCESSKEY and VOLC_SECRETKEY" },
   { "pass it in the call or to rtc%.new, or set ", "give it, or set " },
   { "pass it in the call", "give it" },
@@ -13,8 +13,8 @@ local dictionary = {
   { 'rtc%.new "sandbox"', "--endpoint sandbox" },
   { "access_key %(VOLC_ACCESSKEY%)", "VOLC_ACCESSKEY" },
   { "secret_key %(VOLC_SECRETKEY%)", "VOLC_SECRETKEY" },
-  { "access_key", "VOLC_ACCESSKEY" },
-  { "secret_key", "VOLC_SECRETKEY" },
+  { "%f[%w_]access_key%f[^%w_]", "VOLC_ACCESSKEY" }, -- and not the file's secret_access_key
+  { "%f[%w_]secret_key%f[^%w_]", "VOLC_SECRETKEY" },
   { "room_id", "--room" },
   { "app_id", "--app" },
 }
