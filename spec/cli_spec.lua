@@ -82,11 +82,13 @@ describe("rtc", function()
     end)
 
     local options = {
-      [""] = { "--version", "--endpoint", "sandbox", "listen", "send", "sign", "VOLC_ACCESSKEY", "RTC_ENDPOINT" },
+      [""] = { "--version", "--endpoint", "sandbox", "listen", "send", "sign", "credentials", "VOLC_ACCESSKEY",
+        "RTC_ENDPOINT" },
       sandbox = { "--host", "--port" },
       listen = { "--endpoint", "--room", "--user", "--app", "--count", "--json", "--raw" },
       send = { "--endpoint", "--room", "--to", "--from", "--app", "--file", "--binary", "text" },
       sign = { "--endpoint", "--room", "--to", "--from", "--app", "--file", "--binary", "text", "--time" },
+      credentials = { "--endpoint", "--json" },
     }
     for command, names in pairs(options) do
       it(("explains every option: rtc %s --help"):format(command), function()
@@ -757,6 +759,122 @@ describe("rtc", function()
         { stdin = "\0\1" })
       assert.equal(0, result.code)
       assert.truthy(section(result.stdout, "body"):find('"AAE="', 1, true))
+    end)
+  end)
+
+  describe("credentials", function()
+    local VOLC = "the environment: VOLC_ACCESSKEY, VOLC_SECRETKEY"
+    local VOLCENGINE = "the environment: VOLCENGINE_ACCESS_KEY, VOLCENGINE_SECRET_KEY"
+
+    --- Runs it with files of keys in a home of their own, and shows that home as ~.
+    local function run(case, ...)
+      local home = tree.home(case.files)
+      local env = { HOME = home }
+      for name, value in pairs(case.env or {}) do
+        env[name] = value
+      end
+      local result = tree.run({ "credentials", ... }, { env = env })
+      local shown = home:gsub("%p", "%%%0")
+      result.stdout = result.stdout:gsub("\\/", "/"):gsub(shown, "~")
+      result.stderr = result.stderr:gsub(shown, "~")
+      assert_harmless(result.stdout)
+      assert_harmless(result.stderr)
+      assert.is_nil((result.stdout .. result.stderr):find(SECRET, 1, true))
+      return result
+    end
+
+    local function lines(...)
+      return table.concat({ ... }, "\n") .. "\n"
+    end
+
+    local full = {
+      env = { VOLCENGINE_ACCESS_KEY = "AKTP0123456789ABCD", VOLCENGINE_SECRET_KEY = SECRET,
+        VOLCENGINE_SESSION_TOKEN = SECRET },
+      files = {
+        [".volc/credentials"] = "[default]\naccess_key_id = AKLT0123456789XYZW\nsecret_access_key = " .. SECRET .. "\n",
+        [".volc/config"] = '{"ak" "AKLT0123456789","sk":"' .. SECRET .. '"}',
+      },
+    }
+
+    it("shows every source in order, which one is used, and no secret", function()
+      local result = run(full)
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      assert.equal(lines("not set   " .. VOLC,
+        "used      " .. VOLCENGINE .. " (access key AKTP…ABCD, with a session token)",
+        "not used  ~/.volc/credentials (access key AKLT…XYZW, no session token)",
+        "wrong     ~/.volc/config is not JSON (at character 7): mend it, or set VOLC_ACCESSKEY and VOLC_SECRETKEY"),
+        result.stdout)
+    end)
+
+    it("shows the same as JSON, an object a line", function()
+      local result = run(full, "--json")
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      local objects = {}
+      for line in result.stdout:gmatch("[^\n]+") do
+        objects[#objects + 1] = cjson.decode(line)
+      end
+      assert.same({
+        { source = VOLC, used = false },
+        { source = VOLCENGINE, used = true, access_key = "AKTP…ABCD", session_token = true },
+        { source = "~/.volc/credentials", used = false, access_key = "AKLT…XYZW", session_token = false },
+        { source = "~/.volc/config", used = false,
+          error = "~/.volc/config is not JSON (at character 7): mend it, or set VOLC_ACCESSKEY and VOLC_SECRETKEY" },
+      }, objects)
+    end)
+
+    it("tells exit code 1, and what to do, when there are none", function()
+      for _, form in ipairs { {}, { "--json" } } do
+        local result = run({}, table.unpack(form))
+        assert.same({ 1, "rtc: no keys: set VOLC_ACCESSKEY and VOLC_SECRETKEY, or write ~/.volc/credentials; or try "
+          .. "--endpoint sandbox, with `rtc sandbox` running in another terminal\n" }, { result.code, result.stderr })
+        assert.equal(4, select(2, result.stdout:gsub("\n", "")))
+        assert.is_nil(result.stdout:find("AK", 1, true))
+      end
+    end)
+
+    it("tells exit code 1 when the first that are there are wrong, whatever comes after them", function()
+      local wrong = { files = full.files, env = { VOLC_SESSIONTOKEN = SECRET } }
+      local result = run(wrong)
+      assert.same({ 1, "rtc: no keys: VOLC_ACCESSKEY is not set beside VOLC_SESSIONTOKEN: they come as a pair\n" },
+        { result.code, result.stderr })
+      assert.matches(lines("wrong     VOLC_ACCESSKEY is not set beside VOLC_SESSIONTOKEN: they come as a pair",
+        "not set   " .. VOLCENGINE, "not used  ~/.volc/credentials (access key AKLT…XYZW, no session token)"),
+        result.stdout, 1, true)
+    end)
+
+    it("leaves the names in files as they are there", function()
+      for bytes, text in pairs {
+        ["[default]\naccess_key_id = x"] = "secret_access_key is not set beside access_key_id in ~/.volc/credentials",
+        ["[default]\nsession_token = x"] = "access_key_id is not set beside session_token in ~/.volc/credentials",
+        [""] = "~/.volc/credentials has no access_key_id and secret_access_key under [default]",
+      } do
+        local result = run { files = { [".volc/credentials"] = bytes } }
+        assert.matches("rtc: no keys: " .. text, result.stderr, 1, true)
+        assert.matches("wrong     " .. text, result.stdout, 1, true)
+      end
+    end)
+
+    it("knows the sandbox's, which nothing else goes beside", function()
+      local expected = { 0, "used      the sandbox's ready-made keys (access key AKLT…, no session token)\n", "" }
+      local result = run(full, "--endpoint", "sandbox")
+      assert.same(expected, { result.code, result.stdout, result.stderr })
+      result = run { files = full.files, env = { RTC_ENDPOINT = "sandbox:1" } }
+      assert.same(expected, { result.code, result.stdout, result.stderr })
+    end)
+
+    it("refuses an endpoint that is none", function()
+      assert_failed(tree.run { "credentials", "--endpoint", "ftp://x" }, 2, "%-%-endpoint has the scheme")
+    end)
+
+    it("shows what a message is then signed with", function()
+      local files = { [".volc/credentials"] = "[default]\naccess_key_id = AKLTsandbox\n"
+        .. "secret_access_key = sandbox-secret-key\n" }
+      local env = { HOME = tree.home(files), RTC_ENDPOINT = sandbox.url, RTC_APP_ID = "sandboxapp00000000000001",
+        RTC_FROM = "server" }
+      assert.matches("\nused      " .. env.HOME .. "/.volc/credentials (access key AKLT…, no session token)\n",
+        tree.run({ "credentials" }, { env = env }).stdout, 1, true)
+      local result = tree.run({ "send", "--room", "r", "--to", "u", "hi" }, { env = env })
+      assert.same({ 0, "" }, { result.code, result.stderr })
     end)
   end)
 

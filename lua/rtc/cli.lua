@@ -6,9 +6,9 @@ local utc = require "rtc.utc"
 
 local cli = {}
 
-local EPILOG = "Environment: VOLC_ACCESSKEY and VOLC_SECRETKEY (the keys), RTC_APP_ID and RTC_FROM (defaults of --app "
-  .. "and --from), RTC_ENDPOINT (default of --endpoint). With the endpoint \"sandbox\" the sandbox's ready-made keys "
-  .. "are used instead.\n\n"
+local EPILOG = "Environment: VOLC_ACCESSKEY and VOLC_SECRETKEY (the keys; `rtc credentials` shows where else they are "
+  .. "looked for), RTC_APP_ID and RTC_FROM (defaults of --app and --from), RTC_ENDPOINT (default of --endpoint). With "
+  .. "the endpoint \"sandbox\" the sandbox's ready-made keys are used instead.\n\n"
   .. "Exit codes: 0 done; 1 refused or failed, and certainly not delivered; 2 wrong usage; 3 the outcome is not known: "
   .. "the message may have been delivered; 130 interrupted (Ctrl-C): so it may, if standard error says so."
 
@@ -82,6 +82,13 @@ local function add_listen(parser)
   )
 end
 
+local function add_credentials(parser)
+  local command = parser:command("credentials"):summary("Show where the keys come from, and send nothing.")
+  add_help(command)
+  add_endpoint(command, "command_endpoint")
+  command:flag("--json"):description("Print a JSON object a line.")
+end
+
 local function make_parser(argparse)
   local parser = argparse("rtc", "Signs and sends Volcengine RTC messages."):epilog(EPILOG)
   add_help(parser)
@@ -99,6 +106,7 @@ local function make_parser(argparse)
   add_message(sign)
   sign:option("--time"):argname("<time>"):convert(time)
     :description("Sign as of this time: Unix seconds, or an X-Date like 20250102T030405Z. Default: now.")
+  add_credentials(parser)
   parser.error = function(at, problem)
     io.stderr:write("rtc: ", terminal.harmless(problem), "\n", at:get_usage(), "\n")
     terminal.finish(terminal.USAGE)
