@@ -6,15 +6,22 @@
 local api = require "rtc.api"
 local blocking = require "rtc.runtime.blocking"
 local client = require "rtc.client"
+local clocks = require "rtc.clock"
 local core = require("rtc.native").load("rtc.core")
 local credential_provider = require "rtc.credential_provider"
 local credentials = require "rtc.credentials"
+local debug_log = require "rtc.debug_log"
 local endpoint = require "rtc.endpoint"
 local environment = require "rtc.environment"
 local errors = require "rtc.error"
+local events = require "rtc.events"
+local help = require "rtc.help"
 local options = require "rtc.options"
+local quota = require "rtc.quota"
+local retry = require "rtc.retry"
 local sandbox = require "rtc.sandbox.defaults"
 local signer = require "rtc.signer"
+local stats = require "rtc.stats"
 local text = require "rtc.text"
 
 local rtc = { _VERSION = core.version }
@@ -34,8 +41,10 @@ end
 ---@return table|nil
 ---@return string|nil problem
 local function find_defaults(given, target)
-  local defaults = { app_id = given.app_id, from = given.from }
-  for name, variable in pairs { app_id = "RTC_APP_ID", from = "RTC_FROM" } do
+  local defaults = {}
+  for _, field in ipairs(api.defaults) do
+    local name, variable = field.name, field.variable
+    defaults[name] = given[name]
     if target.sandbox then
       defaults[name] = defaults[name] or sandbox[name]
     elseif not defaults[name] and environment.get(variable) then
@@ -49,21 +58,29 @@ local function find_defaults(given, target)
   return defaults
 end
 
+--- The engine's options, of the client's.
+local function engine_options(given)
+  return {
+    ca_file = given.ca_file, ca_path = given.ca_path, cert_file = given.client_cert, key_file = given.client_key,
+    connections = given.pool_size, idle_timeout = given.keep_alive,
+  }
+end
+
 --- What signs the calls.
----@return rtc.Keys|nil
----@return string|nil problem
-local function find_keys(given, target, region)
-  local found, problem = credentials.find(given, target)
-  if not found then
-    return nil, problem
-  end
+---@param found rtc.Credentials
+---@param region string
+---@param service string|nil
+---@param clock rtc.Clock
+---@return rtc.Keys
+local function make_keys(found, region, service, clock)
   local function make_signer(keys)
     return signer.new {
-      access_key = keys.access_key, secret_key = keys.secret_key, session_token = keys.session_token, region = region,
+      access_key = keys.access_key, secret_key = keys.secret_key, session_token = keys.session_token,
+      region = region, service = service,
     }
   end
   if found.provider then
-    return credential_provider.renewing(found.provider, make_signer, os.time)
+    return credential_provider.renewing(found.provider, make_signer, function() return clock:now() end)
   end
   return credential_provider.static(make_signer(found), text.masked(found.access_key))
 end
@@ -83,34 +100,41 @@ local function build(given)
   if not checked then
     return nil, problem
   end
-  local target, keys, defaults
+  local target, found, defaults
   target, problem = find_endpoint(checked)
   if not target then
     return nil, problem
   end
-  local region = checked.region or target.sandbox and sandbox.region or api.default_region
-  keys, problem = find_keys(checked, target, region)
-  if not keys then
+  found, problem = credentials.find(checked, target)
+  if not found then
     return nil, problem
   end
   defaults, problem = find_defaults(checked, target)
   if not defaults then
     return nil, problem
   end
-  local made, runtime = pcall(blocking.new, { ca_file = checked.ca_file, ca_path = checked.ca_path })
+  local made, runtime = pcall(blocking.new, engine_options(checked))
   if not made then
     return nil, tostring(runtime)
   end
-  return client.new {
-    endpoint = target, defaults = defaults, region = region, runtime = runtime, keys = keys,
-    signer = not checked.credentials and keys:signer() or nil,
-    access_key = not checked.credentials and keys:label() or nil,
+  local region, proxy = checked.region or target.region, checked.proxy
+  local clock = clocks.new()
+  local new = client.new({
+    endpoint = target, defaults = defaults, region = region, runtime = runtime, clock = clock,
+    keys = make_keys(found, region, checked.service, clock),
+    proxy = function() return proxy end, -- it may hold a password
+    retry = retry.new(checked.retry), quota = quota.new(checked.quota, found.access_key or tostring(found.provider)),
+    events = events.new(), counters = stats.new(),
     version = checked.version or api.default_version,
     timeout = checked.timeout or 10, try_timeout = checked.try_timeout or 5,
     connect_timeout = checked.connect_timeout or 3,
     max_response = checked.max_response or 1048576,
     user_agent = checked.user_agent or "rtc-lua/" .. core.version,
-  }
+  }, checked.outbox or {})
+  if environment.get("RTC_DEBUG") == "1" then
+    debug_log.attach(new)
+  end
+  return new
 end
 
 --- Makes a client. A string is an endpoint: `rtc.new "sandbox"` is a client of the local sandbox with its
@@ -141,19 +165,59 @@ end
 
 local default_client
 
---- Sends by a client that is made from the environment when first used.
----@param given rtc.SendRoomUnicast
----@return rtc.Receipt|nil receipt
----@return rtc.Error|nil err  `kind` is "config" when no client can be made
-function rtc.send_room_unicast(given)
+--- The client that is made from the environment when it is first needed.
+---@param action string|nil  for the error
+---@return rtc.Client|nil
+---@return rtc.Error|nil err  `kind` is "config" when none can be made
+local function get_default(action)
   if not default_client then
     local made, problem = build()
     if not made then
-      return nil, errors.config(problem, "SendRoomUnicast")
+      return nil, errors.config(problem, action)
     end
     default_client = made
   end
-  return default_client:send_room_unicast(given)
+  return default_client
+end
+
+--- Makes a function that does by the default client what the client's method does.
+---@param method string
+---@param action string|nil
+local function by_default(method, action)
+  return function(...)
+    local default, err = get_default(action)
+    if not default then
+      return nil, err
+    end
+    return default[method](default, ...)
+  end
+end
+
+--- Each of these sends by a client that is made from the environment when first used; see the client's method of the
+--- same name. `err.kind` is "config" when no client can be made.
+---@type fun(given: rtc.SendUnicast): rtc.Receipt|nil, rtc.Error|nil
+rtc.send_unicast = by_default("send_unicast", "SendUnicast")
+---@type fun(given: rtc.SendRoomUnicast): rtc.Receipt|nil, rtc.Error|nil
+rtc.send_room_unicast = by_default("send_room_unicast", "SendRoomUnicast")
+---@type fun(given: rtc.SendBroadcast): rtc.Receipt|nil, rtc.Error|nil
+rtc.send_broadcast = by_default("send_broadcast", "SendBroadcast")
+---@type fun(given: rtc.BatchSendRoomUnicast): rtc.Receipt|nil, rtc.Error|nil
+rtc.batch_send_room_unicast = by_default("batch_send_room_unicast", "BatchSendRoomUnicast")
+---@type fun(action: string, body: any, given: rtc.CallSettings|nil): rtc.Receipt|nil, rtc.Error|nil
+rtc.call = by_default("call")
+---@type fun(given: table): boolean|nil, rtc.Error|nil
+rtc.enqueue = by_default("enqueue")
+---@type fun(timeout: number|nil): boolean|nil, rtc.Error|nil
+rtc.drain = by_default("drain")
+---@type fun(name: string, fn: fun(event: table)): fun()|nil, rtc.Error|nil
+rtc.on = by_default("on")
+---@type fun(): rtc.Stats|nil, rtc.Error|nil
+rtc.stats = by_default("stats")
+
+--- Prints what there is, or how to use one thing: `rtc.help "send_unicast"`.
+---@param topic string|nil
+function rtc.help(topic)
+  io.stdout:write(help.about(topic))
 end
 
 return rtc

@@ -1,4 +1,5 @@
 local api = require "rtc.api"
+local process = require "spec.support.process"
 
 -- The documented codes: their kind, whether refused before execution, whether throttled. Written out here apart
 -- from the table under test: calling a code "refused" that is not loses the truth about a message.
@@ -70,4 +71,22 @@ describe("the table of codes", function()
       assert.is_string(api.lookup(code).advice)
     end)
   end
+end)
+
+describe("the table of actions", function()
+  it("is what README.md shows", function()
+    local result = process.run { "tools/lua", "tools/api_tables.lua", "--check" }
+    assert.same({ 0, "" }, { result.code, result.stderr })
+  end)
+
+  it("finds an action by either name", function()
+    for _, action in ipairs(api.messages) do
+      assert.equal(action, api.find(action.name))
+      assert.equal(action, api.find(action.method))
+    end
+    for _, name in ipairs { "", "sendunicast", 1, false, {} } do
+      assert.is_nil(api.find(name))
+    end
+    assert.is_nil(api.find(nil))
+  end)
 end)

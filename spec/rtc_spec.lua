@@ -111,6 +111,34 @@ describe("rtc.new", function()
     { "a\27[2J\n", 1, "unknown option `a\\x1B[2J\\x0A`" },
     { setmetatable({}, { __tostring = error }), 1, "unknown option `a table`" },
     { "allow_http", "yes", "allow_http must be true or false" },
+    { "service", "r/tc", "service must not have `/`" },
+    { "client_cert", "/nonexistent/me.pem", "client_cert cannot be read" },
+    { "client_key", "/", "client_key is a folder" },
+    { "proxy", "proxy.example:3128", 'proxy must be "http://[name:password@]host[:port]"' },
+    { "proxy", "ftp://hunter2@proxy.example", "proxy must be" },
+    { "proxy", "http://hunter2:x@proxy.example/path", "proxy must be" },
+    { "proxy", "http://hunter2 x@proxy.example", "proxy must be" },
+    { "proxy", true, "proxy must be a URL, or false for no proxy at all, not a boolean" },
+    { "keep_alive", 0, "keep_alive must be whole seconds from 1 to 86400, or false" },
+    { "keep_alive", true, "keep_alive must be whole seconds" },
+    { "keep_alive", 1.5, "keep_alive must be whole seconds" },
+    { "pool_size", 0, "pool_size must be a whole number from 1 to 1024, not 0" },
+    { "pool_size", 1025, "pool_size must be a whole number from 1 to 1024, not 1025" },
+    { "pool_size", "8", "pool_size must be a whole number from 1 to 1024, not 8" },
+    { "retry", true, "retry must be a table, or false to switch it off, not a boolean" },
+    { "retry", { on_unkown = true }, "retry is wrong: unknown option `on_unkown`: did you mean `on_unknown`?" },
+    { "retry", { tries = 0 }, "retry is wrong: tries must be a whole number from 1 to 10, not 0" },
+    { "retry", { base = -1 }, "retry is wrong: base must be at least 0.001 seconds" },
+    { "retry", { on_unknown = 1 }, "retry is wrong: on_unknown must be true or false" },
+    { "quota", 500, "quota must be a table, or false to switch it off, not a number" },
+    { "quota", { rate = 0 }, "quota is wrong: rate must be a number of messages a second, more than 0, not 0" },
+    { "quota", { burst = 2.5 }, "quota is wrong: burst must be a whole number" },
+    { "quota", { max_wait = "1" }, "quota is wrong: max_wait must be a number of seconds" },
+    { "quota", { key = "a b" }, "quota is wrong: key must be 1 to 128 of" },
+    { "quota", { store = {} }, "quota is wrong: store must be a table with a function `take`" },
+    { "outbox", false, "outbox must be a table, not a boolean" },
+    { "outbox", { size = 1 }, "outbox is wrong: unknown option `size`: there are: entries, bytes, concurrency" },
+    { "outbox", { concurrency = 0 }, "outbox is wrong: concurrency must be a whole number" },
     { "user_agent", "a\r\nb: c", "user_agent must be printable" },
   }
   for _, case in ipairs(wrong) do
@@ -149,6 +177,28 @@ describe("rtc.new", function()
     assert.equal("rtc.client(http://127.0.0.1:8790, access key AKLT…)", tostring(rtc.new "sandbox"))
     assert.equal("rtc.client(http://127.0.0.1:9001, access key AKLT…)", tostring(rtc.new "sandbox:9001"))
     assert.error_matches(function() rtc.new "sandbox:x" end, "endpoint has a port")
+  end)
+
+  it("knows the sites and their regions", function()
+    for endpoint, expected in pairs {
+      byteplus = { "https://open.byteplusapi.com", "ap-singapore-1" },
+      BytePlus = { "https://open.byteplusapi.com", "ap-singapore-1" },
+      ["https://open.byteplusapi.com"] = { "https://open.byteplusapi.com", "ap-singapore-1" },
+      singapore = { "https://open-ap-singapore-1.volcengineapi.com", "ap-singapore-1" },
+      ["open-ap-singapore-1.volcengineapi.com"] = { "https://open-ap-singapore-1.volcengineapi.com", "ap-singapore-1" },
+      ["rtc.volcengineapi.com"] = { "https://rtc.volcengineapi.com", "cn-north-1" },
+    } do
+      local client = rtc.new(options { endpoint = endpoint })
+      assert.same(expected, { client.endpoint.url, client.region })
+    end
+    assert.equal("ap-southeast-1", rtc.new(options { endpoint = "singapore", region = "ap-southeast-1" }).region)
+    assert.error_matches(function() rtc.new(options { endpoint = "byteplsu" }) end, 'did you mean "byteplus"')
+  end)
+
+  it("signs for another service when asked", function()
+    local shown = assert(rtc.new(options { service = "sts", app_id = "a", from = "f" })
+      :explain("SendUnicast", { to = "u", message = "m" }, 1735787045))
+    assert.equal("20250102/cn-north-1/sts/request", shown.credential_scope)
   end)
 
   it("allows plain http when asked", function()

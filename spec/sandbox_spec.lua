@@ -471,7 +471,7 @@ describe("the sandbox", function()
       local request, canonical, string_to_sign = signed_request({ body = fields(), secret = "wrong" })
       local message = assert_refused(exchange(request), 401, "SignatureDoesNotMatch", 100010)
       assert.matches("^The request signature we calculated does not match", message)
-      logged("^compare with: rtc sign %-%-time " .. request.headers["X-Date"] .. " ")
+      logged("^compare with: rtc sign %-%-api%-version 2023%-07%-20 %-%-time " .. request.headers["X-Date"] .. " ")
       for line in (canonical .. "\n" .. string_to_sign):gmatch("[^\n]+") do
         logged("^    | " .. line:gsub("%p", "%%%0") .. "$")
       end
@@ -482,7 +482,8 @@ describe("the sandbox", function()
         local option = action ~= "SendRoomUnicast" and " --action " .. action or ""
         local date = x_date(-60)
         assert_refused(call({ action = action, secret = "wrong", date = date }), 401, "SignatureDoesNotMatch", 100010)
-        local advice = ("compare with: rtc sign%s --time %s … (the rest as for rtc send); if "):format(option, date)
+        local advice = ("compare with: rtc sign%s --api-version 2023-07-20 --time %s … (the rest as for rtc send); if ")
+          :format(option, date)
         logged("^" .. advice:gsub("%p", "%%%0"))
       end
       -- What a stranger calls an action is no command to be copied.

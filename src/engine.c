@@ -940,7 +940,8 @@ static void time_out(call *c)
         doing = c->starts == 0 ? "connecting" : "waiting for the whole answer";
         leave_wire(c);
     }
-    end_call(c, RTC_TIMEOUT, "timed out after %g seconds (%s) while %s", passed.seconds, passed.name, doing);
+    double seconds = round(passed.seconds * 1e3) / 1e3; /* what is left of a call's time is no round number */
+    end_call(c, RTC_TIMEOUT, "timed out after %g seconds (%s) while %s", seconds, passed.name, doing);
 }
 
 static void expire_list(rtc_engine *e, const call_list *list, double now)

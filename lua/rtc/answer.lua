@@ -14,6 +14,7 @@ local most_of_message, most_of_name, most_of_body = 1000, 128, 200
 ---@field version string|nil
 ---@field region string|nil
 ---@field message string|nil  Result.Message of a success
+---@field result any  Result as it came
 ---@field fault { code: string, code_n: integer|nil, message: string }|nil  the service's error
 
 --- JSON's null and wrong types come as anything: only a string that says something counts.
@@ -96,6 +97,7 @@ function answer.read(exchange)
   return {
     request_id = filled(metadata.RequestId) or answer.request_id(exchange),
     version = filled(metadata.Version), region = filled(metadata.Region),
+    result = envelope.Result,
     message = type(envelope.Result) == "table" and filled(envelope.Result.Message, most_of_message) or nil,
     fault = fault,
   }

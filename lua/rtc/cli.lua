@@ -1,5 +1,6 @@
 --- The command line: what may be written on it, and how it ends.
 
+local api = require "rtc.api"
 local core = require("rtc.native").load("rtc.core")
 local terminal = require "rtc.cli.terminal"
 local utc = require "rtc.utc"
@@ -45,17 +46,85 @@ local function add_endpoint(parser, target)
     :description('Where to: "https://host[:port]"; "sandbox[:PORT]" on this machine. Default: RTC_ENDPOINT.')
 end
 
-local function add_message(command)
+--- As a sentence of the help.
+local function sentence(phrase)
+  return phrase:sub(1, 1):upper() .. phrase:sub(2):gsub("`", "") .. "."
+end
+
+--- An option for a field; `required` by the command itself.
+local function add_field(command, field, required)
+  local option = field.type == "boolean" and command:flag(field.option) or command:option(field.option)
+  local description = sentence(field.summary)
+  if field.type == "ids" then
+    option:argname("<id,…>"):count("*")
+    description = ("%s At most %d; given several times, or with commas."):format(description, field.max)
+  elseif field.type == "id" then
+    option:argname("<id>"):count(required and not field.variable and 1 or "?")
+    description = field.variable and ("%s Default: %s."):format(description, field.variable) or description
+  end
+  option:description(description)
+end
+
+--- What every command has that speaks to the service.
+local function add_service(command)
   add_help(command)
   add_endpoint(command, "command_endpoint")
-  command:argument("text"):args("?")
-    :description('The message. "-", or none: standard input to its end, byte for byte; with "-" it may be empty.')
-  command:option("--room"):count(1):argname("<id>"):description("The room that the receiver is in.")
-  command:option("--to"):count(1):argname("<id>"):description("The receiver's user ID.")
-  command:option("--from"):argname("<id>"):description("The sender's ID. Default: RTC_FROM.")
-  command:option("--app"):argname("<id>"):description("The app's ID. Default: RTC_APP_ID.")
-  command:option("--file"):argname("<path>"):description("Take the message from a file, byte for byte.")
-  command:flag("--binary"):description("Send it as a binary message: any bytes, not only UTF-8 text.")
+  command:option("--api-version"):argname("<date>"):description("Of the API. Default: " .. api.default_version .. ".")
+  command:option("--file"):argname("<path>"):description("Take it from a file, byte for byte.")
+end
+
+local function add_call_options(command)
+  command:option("--timeout"):argname("<seconds>"):convert(tonumber):description("For the whole call. Default: 10.")
+  command:flag("--json"):description("Print the receipt, or the error, as a JSON object on standard output.")
+end
+
+local TEXT = 'The message. "-", or none: standard input to its end, byte for byte; with "-" it may be empty.'
+
+local function add_message(parser, action)
+  local command = parser:command(action.command):summary(sentence("send " .. action.summary))
+  add_service(command)
+  add_call_options(command)
+  command:argument("text"):args("?"):description(TEXT)
+  for _, field in ipairs(action.fields) do
+    if field.option then
+      add_field(command, field, true)
+    end
+    if field.type == "ids" then
+      command:option("--to-file"):argname("<path>"):description("Take receivers from a file, an ID a line.")
+      command:flag("--split"):description("Send a longer list in several calls.")
+    end
+  end
+end
+
+local function add_call(parser)
+  local command = parser:command("call"):summary("Call any action of the service, and print its result.")
+  add_service(command)
+  add_call_options(command)
+  command:argument("action"):description("The action, like BanRoomUser.")
+  command:argument("text"):args("?"):description('The body, JSON. "-": from standard input. Default: {}.')
+  command:option("--method"):argname("<method>"):description("POST or GET. Default: POST.")
+  command:option("--query"):argname("<name=value>"):count("*"):description("A parameter of the URL; any number.")
+end
+
+--- The options of all message actions: the one that is signed says which of them it takes.
+local function add_sign(parser)
+  local command = parser:command("sign"):summary("Show how a message would be signed, and send nothing.")
+  add_service(command)
+  command:argument("text"):args("?"):description(TEXT)
+  command:option("--action"):argname("<action>"):default("SendRoomUnicast")
+    :description(("The message's action: %s. Default: SendRoomUnicast."):format(table.concat(api.action_names, ", ")))
+  local seen = {}
+  for i = #api.messages, 1, -1 do -- the list of receivers stands for the single one, too
+    for _, field in ipairs(api.messages[i].fields) do
+      if field.option and not seen[field.option] then
+        seen[field.option] = true
+        add_field(command, field, false)
+      end
+    end
+  end
+  command:option("--to-file"):argname("<path>"):description("Take receivers from a file, an ID a line.")
+  command:option("--time"):argname("<time>"):convert(time)
+    :description("Sign as of this time: Unix seconds, or an X-Date like 20250102T030405Z. Default: now.")
 end
 
 local function add_sandbox(parser)
@@ -101,11 +170,11 @@ local function make_parser(argparse)
   add_endpoint(parser, "endpoint")
   add_sandbox(parser)
   add_listen(parser)
-  add_message(parser:command("send"):summary("Send a message to a user in a room, and print the receipt."))
-  local sign = parser:command("sign"):summary("Show how that message would be signed, and send nothing.")
-  add_message(sign)
-  sign:option("--time"):argname("<time>"):convert(time)
-    :description("Sign as of this time: Unix seconds, or an X-Date like 20250102T030405Z. Default: now.")
+  for _, action in ipairs(api.messages) do
+    add_message(parser, action)
+  end
+  add_call(parser)
+  add_sign(parser)
   add_credentials(parser)
   parser.error = function(at, problem)
     io.stderr:write("rtc: ", terminal.harmless(problem), "\n", at:get_usage(), "\n")
@@ -129,6 +198,11 @@ local function run(arguments, progress)
   given.endpoint = given.command_endpoint or given.endpoint
   if given.command ~= "sandbox" then -- which names all that it needs at once
     need("cjson", "lua-cjson")
+  end
+  for _, action in ipairs(api.messages) do
+    if action.command == given.command then
+      return require "rtc.cli.send"(action, given, progress)
+    end
   end
   return require("rtc.cli." .. given.command)(given, progress)
 end

@@ -1,13 +1,15 @@
---- The straight line of one call: check, sign, send, read the answer.
+--- The straight line of one call: check, wait for a slot, sign, send, read the answer, and perhaps try again.
 ---
---- How to wait is the runtime's business: `runtime.request` may yield, and nothing here minds.
+--- How to wait is the runtime's business: what may yield, may yield here.
 
-local answer = require "rtc.answer"
 local api = require "rtc.api"
-local environment = require "rtc.environment"
+local attempt = require "rtc.attempt"
+local batch = require "rtc.batch"
 local errors = require "rtc.error"
-local fields = require "rtc.fields"
 local options = require "rtc.options"
+local outbox = require "rtc.outbox"
+local prepare = require "rtc.prepare"
+local retry = require "rtc.retry"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
@@ -23,233 +25,156 @@ local client = {}
 ---@field connect_timeout number  seconds to connect
 ---@field max_response integer  bytes of an answer's body
 ---@field user_agent string
----@field access_key string  masked, for printing
----@field signer rtc.Signer  has the keys, and does not give them away
+---@field proxy fun(): string|nil  a proxy's URL, which may hold a password; "": none; nil: the environment's
+---@field keys rtc.Keys  gives the signer
+---@field clock rtc.Clock
+---@field retry rtc.Retry
+---@field quota rtc.Quota|nil
+---@field events rtc.Events
+---@field counters table  see rtc.stats
+---@field outbox rtc.Outbox
 ---@field runtime rtc.Runtime
 local methods = {}
 local client_mt = { __index = methods, __name = "rtc.client" }
 
 function client_mt:__tostring()
-  return ("rtc.client(%s, access key %s)"):format(self.endpoint.url, self.access_key)
+  return ("rtc.client(%s, access key %s)"):format(self.endpoint.url, self.keys:label())
 end
 
----@class rtc.Receipt  the service accepted the message; whether anyone got it, it does not say
----@field request_id string|nil
----@field action string
----@field version string
----@field region string
----@field http_status integer
----@field attempts integer  tries made
----@field elapsed number  seconds, for the whole call
----@field message string|nil  the service's own word: "Success"
-local receipt_mt = { __name = "rtc.receipt" }
+---@class rtc.Progress  of a call
+---@field attempts integer
+---@field outcome string|nil  the worst of all tries
+---@field corrected boolean|nil  the clock was, in this call
+---@field err rtc.Error|nil  of the last try
 
-function receipt_mt:__tostring()
-  return ("%s: accepted in %.0f ms (HTTP %d, %s%s%s)"):format(self.action, self.elapsed * 1000, self.http_status,
-    text.printable(self.region), self.attempts > 1 and (", %d tries"):format(self.attempts) or "",
-    self.request_id and ", request " .. text.printable(self.request_id) or "")
+--- Remembers a try that failed.
+local function note_failure(progress, err)
+  progress.err = err
+  progress.outcome = errors.worse(progress.outcome, err.outcome)
 end
 
---- What a call of an action may hold: its fields, then the settings of the call.
-local names_of, known_of = {}, {}
-for name, action in pairs(api.actions) do
-  local names, known = {}, {}
-  for _, field in ipairs(action.fields) do
-    names[#names + 1] = field.name
+--- Ends a call that failed: its error is the last try's, but what became of the message goes by all tries. A reason for
+--- which no further try was made is told only when there was none before.
+---@return nil
+---@return rtc.Error
+local function fail(progress, call, reason)
+  local err = progress.err or reason
+  err.action, err.attempts = call.action, progress.attempts
+  err.outcome = progress.outcome or err.outcome
+  if err.outcome == "unknown" then
+    err.retryable = retry.allows(retry.none, err, call.harmless)
   end
-  for _, setting in ipairs(options.names(options.call)) do
-    names[#names + 1] = setting
-  end
-  for _, known_name in ipairs(names) do
-    known[known_name] = true
-  end
-  names_of[name], known_of[name] = names, known
+  err.retry_after = err.retry_after or reason and reason.retry_after
+  return nil, err
 end
 
----@class rtc.Call  one call, checked and encoded
----@field action string
----@field version string
----@field timeout number  seconds
----@field body string
+local function no_time(call)
+  return errors.new {
+    kind = "timeout", code = "Timeout", outcome = "not_sent", retryable = true,
+    message = ("timed out after %g seconds (timeout) before it was sent"):format(call.timeout),
+  }
+end
 
---- Checks a call and writes its body. Whatever is wrong with it, nothing is raised and nothing is sent.
----@return rtc.Call|nil
+--- What a try needs: time, a slot of the rate limit, and a signer.
+---@return rtc.Signer|nil
 ---@return rtc.Error|nil
-local function prepare(self, action, given)
-  if type(given) ~= "table" then
-    return nil, errors.argument(("the fields must be a table, not %s: { room_id = …, to = …, message = … }")
-      :format(given == nil and "nothing" or "a " .. type(given)), nil, action)
+local function get_ready(self, call, deadline)
+  local now = self.runtime.now
+  if now() >= deadline then
+    return nil, no_time(call)
   end
-  local known = known_of[action]
-  for name in pairs(given) do
-    if not known[name] then
-      local shown = text.name(name)
-      return nil, errors.argument(("unknown field `%s`: %s"):format(shown, suggest.hint(name, names_of[action])),
-        shown, action)
+  if self.quota and call.counts then
+    local err = self.quota:take(self.runtime, call, deadline - now())
+    if err then
+      return nil, err
     end
   end
-  local call, problem, name = options.values(options.call, given)
-  if not call then
-    return nil, errors.argument(problem, name, action)
+  local signer, err = self.keys:signer(self.runtime, deadline)
+  if signer and now() >= deadline then
+    return nil, no_time(call)
   end
-  local body, wrong, field = fields.encode(api.actions[action], given, self.defaults)
-  if not body then
-    return nil, errors.argument(wrong, field, action)
-  end
-  call.action, call.body = action, body
-  call.version, call.timeout = call.version or self.version, call.timeout or self.timeout
-  return call
+  return signer, err
 end
 
---- What the signer needs to know of a call.
----@return rtc.Signer.Request
-local function signing_request(self, call, time)
-  return {
-    method = "POST", host = self.endpoint.host_header, path = "/",
-    query = { { "Action", call.action }, { "Version", call.version } },
-    headers = { { "Content-Type", "application/json" } },
-    body = call.body, time = time,
-  }
-end
-
-local function url(self, query)
-  return self.endpoint.url .. "/?" .. query
-end
-
---- What the runtime needs to know of a try.
----@return rtc.Request
-local function http_request(self, call, signed)
-  local headers = { { "User-Agent", self.user_agent } } -- unsigned: proxies may change it
-  for name, value in pairs(signed.headers) do
-    headers[#headers + 1] = { name, value }
-  end
-  return {
-    url = url(self, signed.query), method = "POST", headers = headers, body = call.body,
-    timeout = call.timeout, try_timeout = self.try_timeout, connect_timeout = self.connect_timeout,
-    max_response = self.max_response,
-    proxy = self.endpoint.loopback and "" or nil, -- what is on this machine never goes through a proxy
-  }
-end
-
-local may_be_the_proxy = { ConnectFailed = true, ProxyFailed = true, DNSFailed = true }
-
---- What to do about a try without an answer, where that can be told.
-local function advise(target, code)
-  local variable = not target.loopback and may_be_the_proxy[code] and environment.proxy(target.scheme)
-  if target.sandbox and code == "ConnectFailed" then
-    return ("Start the sandbox in another terminal: rtc sandbox --port %d"):format(target.port)
-  elseif target.loopback and code == "TLSFailed" then
-    return ("If plain http is spoken there, write http://%s:%d"):format(target.host, target.port)
-  elseif variable then
-    return ("The environment's %s names a proxy: check it, or add this host to no_proxy."):format(variable)
+--- Counts a try that is over, and tells of it.
+local function account(self, call, number, receipt, err, exchange)
+  local sent_bytes = #(call.body or "")
+  self.counters:count_try(number, sent_bytes, exchange)
+  if self.events:has("response") then
+    exchange = exchange or {}
+    self.events:emit("response", {
+      action = call.action, version = call.version, attempt = number, receipt = receipt, err = err,
+      elapsed = exchange.elapsed, reused = exchange.reused, sent_bytes = sent_bytes,
+      received_bytes = #(exchange.body or ""),
+    })
   end
 end
 
---- A try without an answer. `sent` is whether the kernel took the request's last byte: a body cut short cannot
---- match its signed hash, so then nobody can have accepted it.
-local function no_answer(self, failure)
-  if failure.outcome then
-    return failure -- an error of the C core already: the engine did not take the request
+--- Seconds to wait before another try; nil: there is none.
+local function next_wait(self, call, progress, exchange, deadline)
+  local err = progress.err
+  if err.code == "InvalidTimestamp" and not progress.corrected and self.clock:correct(exchange.headers.date) then
+    progress.corrected = true
+    return 0
+  elseif progress.attempts >= self.retry.tries or not retry.allows(self.retry, err, call.harmless) then
+    return nil
   end
-  local not_sent = not failure.sent
-  return errors.new {
-    kind = failure.kind, code = failure.code, message = failure.message, attempts = 1,
-    advice = advise(self.endpoint, failure.code), outcome = not_sent and "not_sent" or "unknown",
-    retryable = not_sent and failure.kind ~= "cancelled",
-  }
+  local wait = retry.wait(self.retry, err, progress.attempts)
+  return wait < deadline - self.runtime.now() and wait or nil
 end
 
---- An answer that is not the service's envelope: who wrote it, and what became of the request, is not known.
-local function bad_answer(exchange, message)
-  local status = exchange.status
-  return errors.new {
-    kind = "response", code = "BadAnswer", message = message, http_status = status,
-    request_id = answer.request_id(exchange), attempts = 1,
-    outcome = exchange.sent and "unknown" or "not_sent",
-    retryable = not exchange.sent and (status >= 500 or status == 429 or status == 408),
-    advice = "Something else than the service may have answered: check the endpoint, and proxies on the way.",
-  }
-end
-
---- The service's own error.
-local function refusal(exchange, read)
-  local fault = read.fault
-  local known = api.lookup(fault.code, fault.code_n)
-  local outcome = "unknown"
-  if not exchange.sent then
-    outcome = "not_sent"
-  elseif known.refused then
-    outcome = "rejected"
-  end
-  return errors.new {
-    kind = known.kind, code = fault.code, code_n = fault.code_n, message = fault.message, advice = known.advice,
-    http_status = exchange.status, request_id = read.request_id, attempts = 1,
-    outcome = outcome, retryable = known.throttled or outcome == "not_sent" and not known.refused,
-  }
-end
-
---- What an answer means.
----@return rtc.Receipt|nil
----@return rtc.Error|nil
-local function judge(self, call, exchange)
-  local read, problem = answer.read(exchange)
-  if not read then
-    return nil, bad_answer(exchange, problem)
-  elseif read.fault then
-    return nil, refusal(exchange, read)
-  end
-  return setmetatable({
-    request_id = read.request_id, action = call.action,
-    version = read.version or call.version, region = read.region or self.region,
-    http_status = exchange.status, attempts = 1, message = read.message,
-  }, receipt_mt)
-end
-
-local from_outside = { "message", "code", "class", "request_id", "version", "region" }
-
---- Takes what was secret among the sent headers out of a receipt or an error. The secret key never leaves this machine,
---- but an answer can repeat the token and the signature.
-local function conceal(told, sent)
-  local signature = sent.Authorization:match("Signature=(%x+)")
-  for _, name in ipairs(from_outside) do
-    local value = told[name]
-    told[name] = value and text.without(text.without(value, sent["X-Security-Token"]), signature)
-  end
-end
-
---- One try: signed, sent, judged.
+--- Tries until the service accepted the call, or another try is not allowed.
+---@param self rtc.Client
+---@param call rtc.Call
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 local function try(self, call)
-  local signed, wrong = self.signer:sign(signing_request(self, call))
-  if not signed then
-    return nil, wrong
+  local deadline = self.runtime.now() + call.timeout
+  local progress = { attempts = 0 }
+  while true do
+    local signer, reason = get_ready(self, call, deadline)
+    if not signer then
+      return fail(progress, call, reason)
+    end
+    progress.attempts = progress.attempts + 1
+    local number = progress.attempts
+    local receipt, err, exchange = attempt.make(self, call, signer, number, deadline - self.runtime.now())
+    account(self, call, number, receipt, err, exchange)
+    if receipt then
+      receipt.attempts, receipt.possible_duplicate = number, progress.outcome == "unknown" or nil
+      return receipt
+    end
+    note_failure(progress, err)
+    local wait = next_wait(self, call, progress, exchange, deadline)
+    if not wait then
+      return fail(progress, call)
+    end
+    self.events:emit("retry", { action = call.action, attempt = number, wait = wait, err = err })
+    self.runtime.sleep(wait)
   end
-  local exchange, failure = self.runtime.request(http_request(self, call, signed))
-  local receipt, err
-  if exchange then
-    receipt, err = judge(self, call, exchange)
-  else
-    err = no_answer(self, failure)
+end
+
+--- Makes a call that was prepared.
+---@return rtc.Receipt|nil
+---@return rtc.Error|nil
+local function carry_out(self, call)
+  local started = self.runtime.now()
+  local receipt, err = try(self, call)
+  self.counters:count_call(call.action, err)
+  if receipt then
+    receipt.elapsed = self.runtime.now() - started
   end
-  conceal(receipt or err, signed.headers)
   return receipt, err
 end
 
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 local function send(self, action, given)
-  local call, wrong = prepare(self, action, given)
+  local call, err = prepare.message(self, action, given)
   if not call then
-    return nil, wrong
+    return nil, err
   end
-  local started = self.runtime.now()
-  local receipt, err = try(self, call)
-  if not receipt then
-    return nil, errors.adopt(err, action)
-  end
-  receipt.elapsed = self.runtime.now() - started
-  return receipt
+  return carry_out(self, call)
 end
 
 --- `client.send…{}` for `client:send…{}` is a slip in the code and not in the data: it raises, at the caller's line.
@@ -259,9 +184,8 @@ local function check_self(self, method)
   end
 end
 
----@class rtc.SendRoomUnicast
+---@class rtc.SendUnicast
 ---@field app_id string|number|nil  default: the client's
----@field room_id string|number  the room that the receiver is in
 ---@field from string|number|nil  the sender's ID, which no real user has; default: the client's
 ---@field to string|number  the receiver's user ID
 ---@field message string  text in UTF-8, or with `binary` any bytes; at most 65,536 bytes
@@ -269,8 +193,21 @@ end
 ---@field version string|nil  of the API; default: the client's
 ---@field timeout number|nil  seconds for the whole call; default: the client's
 
---- Sends a message to one user in a room: their app fires `onUserMessageReceived`, or
---- `onUserBinaryMessageReceived` for a binary message. Never raises for a field's value.
+--- Sends a message to one user who is logged in, in a room or not: their app fires `onUserMessageReceivedOutsideRoom`,
+--- or `onUserBinaryMessageReceivedOutsideRoom` for a binary message. Never raises for a field's value.
+---@param given rtc.SendUnicast
+---@return rtc.Receipt|nil receipt  the service accepted the message
+---@return rtc.Error|nil err  `err.outcome` says whether it may have been delivered all the same
+function methods:send_unicast(given)
+  check_self(self, "send_unicast")
+  return send(self, "SendUnicast", given)
+end
+
+---@class rtc.SendRoomUnicast: rtc.SendUnicast
+---@field room_id string|number  the room that the receiver is in
+
+--- Sends a message to one user in a room: their app fires `onUserMessageReceived`, or `onUserBinaryMessageReceived`
+--- for a binary message. Never raises for a field's value.
 ---@param given rtc.SendRoomUnicast
 ---@return rtc.Receipt|nil receipt  the service accepted the message
 ---@return rtc.Error|nil err  `err.outcome` says whether it may have been delivered all the same
@@ -279,8 +216,141 @@ function methods:send_room_unicast(given)
   return send(self, "SendRoomUnicast", given)
 end
 
---- Shows how a call would be signed. Sends nothing.
----@param action string  "SendRoomUnicast"
+---@class rtc.SendBroadcast
+---@field app_id string|number|nil  default: the client's
+---@field room_id string|number  the room that the receivers are in
+---@field from string|number|nil  the sender's ID, which no real user has; default: the client's
+---@field message string  text in UTF-8, or with `binary` any bytes; at most 65,536 bytes
+---@field binary boolean|nil  default false
+---@field version string|nil  of the API; default: the client's
+---@field timeout number|nil  seconds for the whole call; default: the client's
+
+--- Sends a message to everyone in a room: their apps fire `onRoomMessageReceived`, or `onRoomBinaryMessageReceived` for
+--- a binary message. Never raises for a field's value.
+---@param given rtc.SendBroadcast
+---@return rtc.Receipt|nil receipt  the service accepted the message
+---@return rtc.Error|nil err  `err.outcome` says whether it may have been delivered all the same
+function methods:send_broadcast(given)
+  check_self(self, "send_broadcast")
+  return send(self, "SendBroadcast", given)
+end
+
+---@class rtc.BatchSendRoomUnicast: rtc.SendBroadcast
+---@field to (string|number)[]  the receivers' user IDs, at most 600 without `split`
+---@field message string  at most 20,480 bytes
+---@field split boolean|nil  send a longer list in parts of 600, one after the other; default false
+
+--- Sends a message to many users in a room: their apps fire `onUserMessageReceived`, or `onUserBinaryMessageReceived`
+--- for a binary message. Never raises for a field's value.
+---
+--- With `split` a longer list goes out in parts, and receipt and error have `parts`, which say what became of each: an
+--- error is given when any part failed, and its `outcome` is "unknown" as soon as one part may have been delivered.
+---@param given rtc.BatchSendRoomUnicast
+---@return rtc.Receipt|nil receipt  the service accepted the message
+---@return rtc.Error|nil err  `err.outcome` says whether it may have been delivered all the same
+function methods:batch_send_room_unicast(given)
+  check_self(self, "batch_send_room_unicast")
+  local action = "BatchSendRoomUnicast"
+  if type(given) ~= "table" or not given.split then
+    return send(self, action, given)
+  end
+  local parts, err = batch.divide(api.actions[action], given, function(part)
+    return prepare.message(self, action, part)
+  end)
+  if not parts then
+    return nil, err
+  elseif #parts == 1 then
+    return carry_out(self, parts[1].call)
+  end
+  return batch.send(action, parts, self.runtime.now, function(call)
+    return carry_out(self, call)
+  end)
+end
+
+---@class rtc.CallSettings
+---@field version string|nil  of the API; default: the client's
+---@field method "POST"|"GET"|nil  default "POST"
+---@field query table<string, string|number|boolean>|nil  parameters beside Action and Version
+---@field timeout number|nil  seconds for the whole call; default: the client's
+
+--- Calls any action of the service. Its receipt has `result`: what the answer's JSON holds as Result.
+---@param action string  "BanRoomUser", "GetRoomOnlineUsers" …
+---@param body table|string|nil  a table is written as JSON; a string is JSON already, and sent as it is; nothing: `{}`,
+--- or no body at all with GET
+---@param given rtc.CallSettings|nil
+---@return rtc.Receipt|nil receipt
+---@return rtc.Error|nil err  `err.outcome` says whether it may have been carried out all the same
+function methods:call(action, body, given)
+  check_self(self, "call")
+  local call, err = prepare.any(self, action, body, given)
+  if not call then
+    return nil, err
+  end
+  return carry_out(self, call)
+end
+
+--- Queues a message and returns at once. It is sent while the client waits for something else, by `drain`, and at the
+--- latest when the program ends; its failure is told to `client:on("failure", fn)`, or to standard error when nobody
+--- asked. Takes what the send methods take, and `action`.
+---@param given table  `action` is "send_room_unicast" (default), "send_unicast", "send_broadcast" or
+--- "batch_send_room_unicast", or the service's name of one
+---@return boolean|nil queued
+---@return rtc.Error|nil err  a bad field, or no room: `kind` is "quota", `code` "OutboxFull"
+function methods:enqueue(given)
+  check_self(self, "enqueue")
+  local call, err, copy = prepare.any_message(self, given)
+  if not call then
+    return nil, err
+  end
+  call.patient = true
+  return self.outbox:put { call = call, fields = copy }
+end
+
+--- Waits until all that was enqueued is through.
+---@param timeout number|nil  seconds; default: the client's timeout
+---@return boolean|nil done
+---@return rtc.Error|nil err  `code` is "Timeout": so many messages are left, and go on being sent
+function methods:drain(timeout)
+  check_self(self, "drain")
+  local seconds, problem = options.one("timeout", timeout or self.timeout)
+  if not seconds then
+    return nil, errors.argument("timeout " .. problem, "timeout")
+  end
+  local left = self.outbox:drain(seconds)
+  if left == 0 then
+    return true
+  end
+  return nil, errors.new {
+    kind = "timeout", code = "Timeout", retryable = true,
+    message = ("after %g seconds %d enqueued messages are not through"):format(seconds, left),
+  }
+end
+
+--- Registers a function for what happens to calls: see lua/rtc/events.lua. Raises, at the caller's line, for an unknown
+--- event.
+---@param name "request"|"response"|"retry"|"failure"
+---@param fn fun(event: table)  must not yield; what it raises is written to standard error
+---@return fun() off  takes it away again
+function methods:on(name, fn)
+  check_self(self, "on")
+  local off, problem = self.events:on(name, fn)
+  if not off then
+    error("client:on: " .. problem, 2)
+  end
+  return off
+end
+
+--- The client's counters since it was made.
+---@return rtc.Stats
+function methods:stats()
+  check_self(self, "stats")
+  local read = self.counters:read()
+  read.outbox = self.outbox:stats()
+  return read
+end
+
+--- Shows how a message would be signed. Sends nothing.
+---@param action string  "SendRoomUnicast", or "send_room_unicast"
 ---@param given table  the call's fields
 ---@param time integer|nil  Unix seconds; default now
 ---@return table|nil explanation  rtc.Signer.Explanation with `url`, `body` and `headers` (name -> value to send;
@@ -288,34 +358,50 @@ end
 ---@return rtc.Error|nil
 function methods:explain(action, given, time)
   check_self(self, "explain")
-  if not api.actions[action] then
-    local names = {}
-    for name in pairs(api.actions) do
-      names[#names + 1] = name
-    end
-    table.sort(names)
+  local found = api.find(action)
+  if not found then
     return nil, errors.argument(("unknown action `%s`: %s"):format(text.name(action),
-      suggest.hint(action, names)), "action")
+      suggest.hint(action, api.action_names)), "action")
   end
-  local call, wrong = prepare(self, action, given)
+  local call, wrong = prepare.message(self, found.name, given)
   if not call then
     return nil, wrong
   end
-  local request = signing_request(self, call, time or os.time())
-  local signed, refused = self.signer:sign(request)
-  if not signed then
-    return nil, errors.adopt(refused, action)
+  local signer, err = self.keys:signer(self.runtime, self.runtime.now() + call.timeout)
+  if not signer then
+    return nil, errors.adopt(err, found.name)
   end
-  local explanation = self.signer:explain(request)
-  explanation.url, explanation.body, explanation.headers = url(self, signed.query), call.body, signed.headers
+  local request = attempt.signing_request(self, call, time or self.clock:now())
+  local signed, refused = signer:sign(request)
+  if not signed then
+    return nil, errors.adopt(refused, found.name)
+  end
+  local explanation = signer:explain(request)
+  explanation.url, explanation.body = attempt.url(self, signed.query), call.body
+  explanation.headers = signed.headers
   return explanation
 end
 
 --- Makes a client of what `rtc.new` has checked.
----@param parts table  endpoint, signer, access_key (masked), region, defaults, version, timeouts, runtime …
+---@param parts table  endpoint, keys, region, defaults, version, timeouts, runtime, retry, quota, events, counters …
+---@param outbox_options rtc.Outbox.Options
 ---@return rtc.Client
-function client.new(parts)
-  return setmetatable(parts, client_mt)
+function client.new(parts, outbox_options)
+  local self = setmetatable(parts, client_mt)
+  self.outbox = outbox.new(outbox_options, {
+    runtime = self.runtime, patience = self.timeout,
+    send = function(call)
+      return carry_out(self, call)
+    end,
+    report = function(entry, err)
+      if self.events:has("failure") then
+        self.events:emit("failure", { action = entry.call.action, fields = entry.fields, err = err })
+      else
+        io.stderr:write("rtc: an enqueued message failed: ", tostring(err), "\n")
+      end
+    end,
+  })
+  return self
 end
 
 return client

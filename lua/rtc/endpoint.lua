@@ -1,4 +1,4 @@
---- Where to send: "https://host[:port]", a bare host, or "sandbox[:port]".
+--- Where to send: "https://host[:port]", a bare host, a site by its name, or "sandbox[:port]".
 
 local api = require "rtc.api"
 local defaults = require "rtc.sandbox.defaults"
@@ -6,6 +6,12 @@ local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
 local endpoint = {}
+
+--- The short names.
+local presets = { "sandbox" }
+for name in pairs(api.sites) do
+  presets[#presets + 1] = name
+end
 
 local standard_port = { https = 443, http = 80 }
 
@@ -15,6 +21,7 @@ local standard_port = { https = 443, http = 80 }
 ---@field host string  lower case; an IPv6 address in brackets
 ---@field port integer
 ---@field host_header string  the Host to send and to sign: without the scheme's own port
+---@field region string  what the host's region is, as far as known
 ---@field loopback boolean  this machine: never through a proxy
 ---@field sandbox boolean  the preset, and not just an address at which a sandbox may listen
 
@@ -69,7 +76,8 @@ local function make(scheme, host, port)
   local host_header = port == standard_port[scheme] and host or ("%s:%d"):format(host, port)
   return {
     scheme = scheme, host = host, port = port, host_header = host_header,
-    url = scheme .. "://" .. host_header, loopback = endpoint.is_loopback(host), sandbox = false,
+    url = scheme .. "://" .. host_header, region = api.regions[host] or api.default_region,
+    loopback = endpoint.is_loopback(host), sandbox = false,
   }
 end
 
@@ -82,13 +90,13 @@ local function sandbox(port_text)
     end
   end
   local target = make("http", defaults.host, port)
-  target.sandbox = true
+  target.sandbox, target.region = true, defaults.region
   return target
 end
 
 --- Reads an endpoint.
----@param given string|nil  default: the service's own host. A bare host without a dot that looks like "sandbox" is
---- refused: it would be asked for by https, and get a request that real keys signed
+---@param given string|nil  default: the service's own host. A bare host without a dot that looks like "sandbox" or a
+--- site is refused: it would be asked for by https, and get a request that real keys signed
 ---@param allow_http boolean|nil  plain http to hosts other than this one
 ---@return rtc.Endpoint|nil
 ---@return string|nil problem  what is wrong; never shows credentials that the text may hold
@@ -98,6 +106,7 @@ function endpoint.parse(given, allow_http)
   if sandbox_port == "" or sandbox_port and sandbox_port:sub(1, 1) == ":" then
     return sandbox(sandbox_port)
   end
+  given = api.sites[given:lower()] or given
   local scheme, rest = given:match("^([A-Za-z][A-Za-z0-9+.%-]*)://(.*)$")
   scheme, rest = (scheme or "https"):lower(), rest or given
   if not standard_port[scheme] then
@@ -112,9 +121,11 @@ function endpoint.parse(given, allow_http)
   local host, port = split_authority(authority, scheme)
   if not host then
     return nil, port
-  elseif rest == given and not host:find("[.%[]") and suggest.nearest(host, { "sandbox" }) then
-    return nil, ('has the host "%s": did you mean "sandbox"? If it is a host\'s name, write "https://%s"')
-      :format(text.excerpt(host, 64), text.excerpt(host, 64))
+  end
+  local meant = rest == given and not host:find("[.%[]") and suggest.nearest(host, presets)
+  if meant then
+    return nil, ('has the host "%s": did you mean "%s"? If it is a host\'s name, write "https://%s"')
+      :format(text.excerpt(host, 64), meant, text.excerpt(host, 64))
   end
   local target = make(scheme, host, port)
   if scheme == "http" and not target.loopback and not allow_http then

@@ -2,6 +2,7 @@
 ---
 --- Errors made in C carry the same metatable, so that they print the same.
 
+local api = require "rtc.api"
 local core = require("rtc.native").load("rtc.core")
 local text = require "rtc.text"
 
@@ -16,6 +17,8 @@ local text = require "rtc.text"
 ---@field request_id string|nil  the service's name for the request: quote it to the service's support
 ---@field action string|nil
 ---@field field string|nil  the field or option at fault
+---@field retry_after number|nil  seconds after which another try makes sense: the service's word, or the rate limit's
+---@field parts rtc.Part[]|nil  of a list of receivers that was split: what became of each part
 ---@field attempts integer  tries made; 0 when nothing left this machine
 ---@field retryable boolean  another try can help, and cannot deliver twice
 ---@field outcome "not_sent"|"rejected"|"unknown"  `unknown`: the message may have been delivered
@@ -24,11 +27,13 @@ local errors = {}
 
 local metatable = core.error_metatable
 
-local outcome_words = {
-  not_sent = "not sent",
-  rejected = "rejected",
-  unknown = "outcome unknown: it may have been delivered",
-}
+local outcome_words = { not_sent = "not sent", rejected = "rejected" }
+
+--- What became of the call, in words; calls of other actions than messages are carried out and not delivered.
+local function outcome(err)
+  return outcome_words[err.outcome] or (not err.action or api.actions[err.action])
+    and "outcome unknown: it may have been delivered" or "outcome unknown: it may have been carried out"
+end
 
 --- One line of facts, and a line of advice where there is one.
 ---@param err rtc.Error
@@ -41,7 +46,7 @@ local function describe(err)
   if err.attempts and err.attempts > 1 then
     facts[#facts + 1] = ("%d tries"):format(err.attempts)
   end
-  facts[#facts + 1] = outcome_words[err.outcome]
+  facts[#facts + 1] = outcome(err)
   if err.request_id then
     facts[#facts + 1] = "request " .. text.printable(err.request_id)
   end
@@ -71,6 +76,16 @@ function errors.new(err)
   err.retryable = err.retryable or false
   err.outcome = err.outcome or "unknown"
   return setmetatable(err, metatable)
+end
+
+local severity = { not_sent = 1, rejected = 2, unknown = 3 }
+
+--- The worse of two outcomes: what became of a call goes by all of its tries.
+---@param one string|nil  none yet
+---@param other string
+---@return string
+function errors.worse(one, other)
+  return one and severity[one] > severity[other] and one or other
 end
 
 --- Completes an error that was made in C.

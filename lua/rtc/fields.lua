@@ -75,7 +75,46 @@ function fields.id(value)
   return value
 end
 
---- Each type: the value, its field, and all fields of the call -> JSON text, or nil and what is wrong.
+--- How many entries a list has; nil when it is none, or has a hole.
+local function list_length(value)
+  local count = 0
+  for _ in pairs(value) do
+    count = count + 1
+  end
+  for i = 1, count do
+    if value[i] == nil then
+      return nil
+    end
+  end
+  return count
+end
+
+--- A list of IDs as strings, or nil, what is wrong, and with which entry if it is one.
+---@param value any
+---@param name string  of the field
+---@return string[]|nil ids
+---@return string|nil problem
+---@return string|nil entry  such as "to[3]"
+function fields.ids(value, name)
+  local count = type(value) == "table" and list_length(value)
+  if not count then
+    return nil, ("must be a list of IDs, not %s"):format(
+      type(value) == "table" and "a table with other keys or holes" or article(value))
+  elseif count == 0 then
+    return nil, "is empty: name at least one receiver"
+  end
+  local ids = {}
+  for i = 1, count do
+    local id, problem = fields.id(value[i])
+    if not id then
+      return nil, problem, ("%s[%d]"):format(name, i)
+    end
+    ids[i] = id
+  end
+  return ids
+end
+
+--- Each type: the value, its field, and all fields of the call -> JSON text, or nil, what is wrong, and of which entry.
 local write = {}
 
 function write.id(value)
@@ -84,6 +123,17 @@ function write.id(value)
     return nil, problem
   end
   return '"' .. id .. '"' -- its characters need no escape
+end
+
+function write.ids(value, field)
+  local ids, problem, entry = fields.ids(value, field.name)
+  if not ids then
+    return nil, problem, entry
+  elseif #ids > field.max then
+    return nil, ("has %d entries, and the service takes at most %d in a call: pass split = true")
+      :format(#ids, field.max)
+  end
+  return '["' .. table.concat(ids, '","') .. '"]'
 end
 
 function write.boolean(value)
@@ -134,9 +184,9 @@ function fields.encode(action, given, defaults)
     if value == nil then
       return nil, ("%s is missing: %s"):format(field.name, field.remedy or "pass it in the call"), field.name
     end
-    local text, problem = write[field.type](value, field, given)
+    local text, problem, entry = write[field.type](value, field, given)
     if not text then
-      return nil, ("%s %s"):format(field.name, problem), field.name
+      return nil, ("%s %s"):format(entry or field.name, problem), field.name
     end
     parts[i] = '"' .. field.wire .. '":' .. text
   end

@@ -146,6 +146,143 @@ end
 
 check.id = fields.id
 
+function check.name(value)
+  local name, problem = check.string(value)
+  if name and not name:find("^[A-Za-z0-9_.:@-]+$") or name and #name > 128 then
+    return nil, "must be 1 to 128 of A-Z a-z 0-9 _ . : @ -"
+  end
+  return name, problem
+end
+
+function check.action(value)
+  local action, problem = check.string(value)
+  if action and not action:find("^%a[A-Za-z0-9]*$") or action and #action > 128 then
+    return nil, ('must be the name of an action, like "BanRoomUser", not "%s"'):format(text.excerpt(action, 64))
+  end
+  return action, problem
+end
+
+function check.method(value)
+  if value ~= "GET" and value ~= "POST" then
+    return nil, ('must be "GET" or "POST", the service has no other, not %s'):format(text.name(value))
+  end
+  return value
+end
+
+local function parameter(value)
+  local kind = type(value)
+  if kind == "number" then
+    return fields.id(value)
+  end
+  return kind == "string" and value or kind == "boolean" and tostring(value) or nil
+end
+
+--- Parameters of a URL, as pairs for the signer.
+function check.query(value)
+  if type(value) ~= "table" then
+    return nil, "must be a table of names and values, not a " .. type(value)
+  end
+  local pairs_list = {}
+  for name, given in pairs(value) do
+    local shown = text.name(name)
+    local written = parameter(given)
+    if type(name) ~= "string" or name == "" then
+      return nil, ("has the name %s, and names are strings"):format(shown)
+    elseif name == "Action" or name == "Version" then
+      return nil, ("must not have %s: it is the call's own"):format(name)
+    elseif not written then
+      return nil, ("has as %s a value that is no string, whole number or boolean"):format(shown)
+    end
+    pairs_list[#pairs_list + 1] = { name, written }
+  end
+  return pairs_list
+end
+
+--- A proxy's address. It may hold a password: the value is never shown. `false` is for none at all.
+function check.proxy(value)
+  if value == false then
+    return ""
+  elseif type(value) ~= "string" then
+    return nil, "must be a URL, or false for no proxy at all, not a " .. type(value)
+  end
+  local scheme, rest = value:match("^(%a[%w]*)://([^/?#]+)/?$")
+  local known = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
+  if not scheme or not known[scheme:lower()] or rest:find("[^\33-\126]") then
+    return nil, 'must be "http://[name:password@]host[:port]"; https, socks4, socks4a, socks5 and socks5h are '
+      .. "schemes, too"
+  end
+  return value
+end
+
+--- Seconds that may be 0.
+function check.pause(value)
+  if value == 0 then
+    return value
+  end
+  return check.seconds(value)
+end
+
+--- How long an idle connection is kept; `false`: not at all.
+function check.keep_alive(value)
+  if value == false then
+    return 0
+  elseif type(value) ~= "number" or not (value >= 1 and value <= 86400 and value % 1 == 0) then
+    return nil, "must be whole seconds from 1 to 86400, or false to use each connection once"
+  end
+  return value
+end
+
+--- A whole number.
+---@param most integer
+local function count(most)
+  return function(value)
+    if type(value) ~= "number" or not (value >= 1 and value <= most and value % 1 == 0) then
+      return nil, ("must be a whole number from 1 to %d, not %s"):format(most, text.name(value))
+    end
+    return value
+  end
+end
+
+function check.rate(value)
+  if type(value) ~= "number" or not (value > 0 and value <= 1e6) then
+    return nil, ("must be a number of messages a second, more than 0, not %s"):format(text.name(value))
+  end
+  return value
+end
+
+function check.store(value)
+  if type(value) ~= "table" or type(value.take) ~= "function" then
+    return nil, "must be a table with a function `take`"
+  end
+  return value
+end
+
+--- Options within an option. `false` switches the matter off.
+---@param specification table[]
+---@param off boolean|nil  whether it can be
+local function group(specification, off)
+  return function(value)
+    if value == false and off then
+      return false
+    elseif type(value) ~= "table" then
+      return nil, ("must be a table%s, not a %s"):format(off and ", or false to switch it off" or "", type(value))
+    end
+    local checked, problem = options.check(specification, value)
+    return checked, problem and "is wrong: " .. problem
+  end
+end
+
+options.retry = {
+  { "tries", count(10) }, { "base", check.pause }, { "cap", check.pause }, { "on_unknown", check.boolean },
+}
+
+options.quota = {
+  { "rate", check.rate }, { "burst", count(1000000) }, { "max_wait", check.pause }, { "key", check.name },
+  { "store", check.store },
+}
+
+options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "concurrency", count(1024) } }
+
 ---@class rtc.Options  every one may be left out
 ---@field access_key string|nil  with `secret_key`; else both come from `credentials`, the environment or ~/.volc
 ---@field secret_key string|nil
@@ -164,6 +301,15 @@ check.id = fields.id
 ---@field ca_file string|nil  trusted certificates, PEM
 ---@field ca_path string|nil  trusted certificates, a directory hashed by OpenSSL's `rehash`
 ---@field allow_http boolean|nil  plain http to other hosts than this one; default false
+---@field client_cert string|nil  a certificate to show to the server, PEM
+---@field client_key string|nil  its private key, PEM, not encrypted; default: in the certificate's file
+---@field proxy string|false|nil  a proxy's URL; false: none; default: what the environment says
+---@field keep_alive integer|false|nil  seconds that an idle connection is kept; false: each is used once; default 10
+---@field pool_size integer|nil  connections at once, at most; default 64
+---@field retry rtc.Retry|false|nil  default { tries = 3, base = 0.2, cap = 5, on_unknown = false }
+---@field quota rtc.Quota.Options|false|nil  the client's own rate limit; default 500 a second for the account
+---@field outbox rtc.Outbox.Options|nil  bounds of what is enqueued
+---@field service string|nil  in the credential scope; default "rtc"
 ---@field user_agent string|nil  default "rtc-lua/VERSION"
 
 --- Options by name, in the order in which they are checked.
@@ -174,6 +320,9 @@ options.client = {
   { "endpoint", check.string }, { "region", check.scope }, { "version", check.version },
   { "timeout", check.seconds }, { "try_timeout", check.seconds }, { "connect_timeout", check.seconds },
   { "max_response", check.bytes }, { "ca_file", check.file }, { "ca_path", check.folder },
+  { "client_cert", check.file }, { "client_key", check.file }, { "proxy", check.proxy },
+  { "keep_alive", check.keep_alive }, { "pool_size", count(1024) }, { "retry", group(options.retry, true) },
+  { "quota", group(options.quota, true) }, { "outbox", group(options.outbox) }, { "service", check.scope },
   { "allow_http", check.boolean }, { "user_agent", check.line },
 }
 
@@ -193,8 +342,16 @@ options.keys = {
   { "expires", check.time },
 }
 
---- What a single call may set besides its fields.
-options.call = { { "version", check.version }, { "timeout", check.seconds } }
+--- What a message may set besides its fields.
+options.message = { { "version", check.version }, { "timeout", check.seconds }, { "split", check.boolean } }
+
+--- What a call of any action may set.
+options.any_call = {
+  { "version", check.version }, { "timeout", check.seconds }, { "method", check.method },
+  { "query", check.query },
+}
+
+options.action = { { "action", check.action } }
 
 ---@param specification table[]
 ---@return string[]
@@ -260,10 +417,11 @@ end
 --- One value by an option's check, for values from elsewhere (the environment).
 ---@param name string
 ---@param value any
+---@param specification table[]|nil  default: the client's options
 ---@return any|nil checked
 ---@return string|nil problem
-function options.one(name, value)
-  for _, option in ipairs(options.client) do
+function options.one(name, value, specification)
+  for _, option in ipairs(specification or options.client) do
     if option[1] == name then
       return option[2](value)
     end

@@ -2,7 +2,7 @@
 --- sent.
 
 local credentials = require "rtc.credentials"
-local json = require("cjson").new()
+local json_line = require "rtc.cli.json_line"
 local target = require "rtc.cli.target"
 local terminal = require "rtc.cli.terminal"
 local text = require "rtc.text"
@@ -42,14 +42,11 @@ local function line(place)
     place.access_key, place.session_token and "with a" or "no")
 end
 
-local function json_line(place)
-  local members = { ('"source":%s,"used":%s'):format(json.encode(place.source), place.used) }
-  if place.error then
-    members[2] = ('"error":%s'):format(json.encode(place.error))
-  elseif place.access_key then
-    members[2] = ('"access_key":%s,"session_token":%s'):format(json.encode(place.access_key), place.session_token)
-  end
-  return "{" .. table.concat(members, ",") .. "}\n"
+local function as_json(place)
+  return json_line {
+    { "source", place.source }, { "used", place.used }, { "error", place.error }, { "access_key", place.access_key },
+    { "session_token", place.session_token },
+  }
 end
 
 ---@param given table  the command line's options
@@ -58,7 +55,7 @@ return function(given)
   local at = target.endpoint(given)
   local found, problem = credentials.find({}, at)
   for _, place in ipairs(places(found, at)) do
-    terminal.write(given.json and json_line(place) or line(place))
+    terminal.write(given.json and as_json(place) or line(place))
   end
   if not found then
     terminal.finish(terminal.FAILED, words.translate(problem))

@@ -1,7 +1,7 @@
 --- rtc listen: logs in to the sandbox, joins a room if it is to, and prints what that person gets.
 
-local json = require("cjson").new()
 local core = require("rtc.native").load("rtc.core")
+local json_line = require "rtc.cli.json_line"
 local target = require "rtc.cli.target"
 local terminal = require "rtc.cli.terminal"
 local text = require "rtc.text"
@@ -21,23 +21,17 @@ local function line(received)
   return ("%s from %s: %s\n"):format(text.printable(received.callback), text.printable(received.from), content)
 end
 
---- JSON that is safe to look at, too: cjson leaves what commands a terminal beyond ASCII as it is.
-local function json_string(value)
-  return text.without_commands(json.encode(value), "\\u%04x")
-end
-
-local function json_line(received)
-  local content = received.binary and { "message_base64", core.base64(received.message) }
-    or { "message", received.message }
-  local room = received.room_id and ('"room_id":%s,'):format(json_string(received.room_id)) or ""
-  return ('{"callback":%s,%s"from":%s,"%s":%s}\n'):format(json_string(received.callback), room,
-    json_string(received.from), content[1], json_string(content[2]))
+local function as_json(received)
+  return json_line {
+    { "callback", received.callback }, { "room_id", received.room_id }, { "from", received.from },
+    received.binary and { "message_base64", core.base64(received.message) } or { "message", received.message },
+  }
 end
 
 --- With --raw the message alone goes to standard output, and the readable line to standard error.
 local function show(given, received)
   if given.json then
-    terminal.write(json_line(received))
+    terminal.write(as_json(received))
   elseif given.raw then
     io.stderr:write(line(received))
     terminal.write(received.message)

@@ -33,30 +33,75 @@ local function stdin_is_terminal()
   return ok == true or ok == 0
 end
 
---- The fields of a call as the command line gives them.
----@param given table  the command line's options
----@return rtc.SendRoomUnicast
-function message.fields(given)
-  local bytes = given.text
+--- The bytes that a command was given: as its argument, from a file or on standard input.
+---@param given table  the command line's options: `text`, `file`
+---@param name string  what they are
+---@param must boolean  whether nothing at all is wrong usage
+---@return string|nil
+function message.bytes(given, name, must)
   if given.file and given.text then
-    terminal.finish(terminal.USAGE, "give the message as an argument or with --file, not both")
+    terminal.finish(terminal.USAGE, ("give the %s as an argument or with --file, not both"):format(name))
   elseif given.file and given.file ~= "-" then
-    bytes = read_file(given.file)
+    return read_file(given.file)
   elseif given.file or given.text == "-" then
-    bytes = read(io.stdin, "standard input")
-  elseif not given.text then
-    if stdin_is_terminal() then
-      terminal.finish(terminal.USAGE, "there is no message: give it as an argument, with --file, or on standard input")
-    end
-    bytes = read(io.stdin, "standard input")
-    if bytes == "" then -- as from cron: hardly what was meant
-      terminal.finish(terminal.USAGE, 'there is no message: standard input is empty; for an empty message give "-"')
+    return read(io.stdin, "standard input")
+  elseif given.text or not must then
+    return given.text
+  elseif stdin_is_terminal() then
+    terminal.finish(terminal.USAGE, ("there is no %s: give it as an argument, with --file, or on standard input")
+      :format(name))
+  end
+  local bytes = read(io.stdin, "standard input")
+  if bytes == "" then -- as from cron: hardly what was meant
+    terminal.finish(terminal.USAGE, ('there is no %s: standard input is empty; for an empty %s give "-"')
+      :format(name, name))
+  end
+  return bytes
+end
+
+--- The receivers: each --to may name several, and so does the file.
+local function receivers(given)
+  local ids = {}
+  for _, list in ipairs(given.to or {}) do
+    for id in (list .. ","):gmatch("([^,]*),") do
+      ids[#ids + 1] = id
     end
   end
-  return {
-    app_id = given.app, room_id = given.room, from = given.from, to = given.to,
-    message = bytes, binary = given.binary or nil,
-  }
+  for line in (given.to_file and read_file(given.to_file) or ""):gmatch("[^\r\n]+") do
+    ids[#ids + 1] = line
+  end
+  if #ids == 0 then
+    terminal.finish(terminal.USAGE, "missing option '--to'")
+  end
+  return ids
+end
+
+local function receiver(given)
+  local ids = receivers(given)
+  if #ids > 1 then
+    terminal.finish(terminal.USAGE, "--to: this action reaches one receiver, and several are given")
+  end
+  return ids[1]
+end
+
+--- The fields of a call as the command line gives them.
+---@param action rtc.api.Action
+---@param given table  the command line's options
+---@return table
+function message.fields(action, given)
+  local fields = { version = given.api_version, timeout = given.timeout, split = given.split }
+  for _, field in ipairs(action.fields) do
+    if field.type == "message" then
+      fields[field.name] = message.bytes(given, "message", true)
+    elseif field.type == "ids" then
+      fields[field.name] = receivers(given)
+    elseif field.name == "to" and type(given.to) == "table" then
+      fields[field.name] = receiver(given)
+    else
+      fields[field.name] = given[field.option:match("^%-%-(.*)$")]
+    end
+  end
+  return fields
 end
 
 return message

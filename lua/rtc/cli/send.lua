@@ -1,26 +1,16 @@
---- rtc send: sends one message and prints the receipt.
+--- rtc send, unicast, broadcast, batch: sends a message and prints the receipt.
 
 local message = require "rtc.cli.message"
+local result = require "rtc.cli.result"
 local target = require "rtc.cli.target"
-local terminal = require "rtc.cli.terminal"
-local words = require "rtc.cli.words"
 
+---@param action rtc.api.Action
 ---@param given table  the command line's options
 ---@param progress { sending: boolean|nil }  `sending` is set when something may have left from then on
 ---@return integer exit code
-return function(given, progress)
+return function(action, given, progress)
   local client = target.client(given)
-  local fields = message.fields(given)
+  local fields = message.fields(action, given)
   progress.sending = true
-  local receipt, err = client:send_room_unicast(fields)
-  if not receipt then
-    terminal.complain(words.of_error(err))
-    return err.outcome == "unknown" and terminal.UNKNOWN or terminal.FAILED
-  end
-  local printed, ending = pcall(terminal.write, terminal.harmless(tostring(receipt)), "\n")
-  if not printed and ending.message then
-    -- The exit code is about the message, and that was accepted.
-    terminal.complain(ending.message)
-  end
-  return terminal.DONE
+  return result.print(given, client[action.method](client, fields))
 end

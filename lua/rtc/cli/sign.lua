@@ -1,7 +1,9 @@
 --- rtc sign: shows how the same message would be signed, step by step, to be laid beside what the other side made of
 --- it when a signature does not match.
 
+local api = require "rtc.api"
 local message = require "rtc.cli.message"
+local suggest = require "rtc.suggest"
 local target = require "rtc.cli.target"
 local terminal = require "rtc.cli.terminal"
 local text = require "rtc.text"
@@ -31,7 +33,12 @@ end
 ---@return integer exit code
 return function(given)
   local client = target.client(given)
-  local explained, err = client:explain("SendRoomUnicast", message.fields(given), given.time)
+  local action = api.find(given.action)
+  if not action then
+    terminal.finish(terminal.USAGE, ("--action: '%s' is no message action: %s"):format(given.action,
+      suggest.hint(given.action, api.action_names)))
+  end
+  local explained, err = client:explain(action.name, message.fields(action, given), given.time)
   if not explained then
     terminal.finish(terminal.FAILED, words.of_error(err))
   end

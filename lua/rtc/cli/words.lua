@@ -10,6 +10,8 @@ local dictionary = {
   { "pass it in the call", "give it" },
   { ",? or pass allow_http = true", "" },
   { "binary = true", "--binary" },
+  { "split = true", "--split" },
+  { "err%.parts says which", "--json says which" },
   { 'rtc%.new "sandbox"', "--endpoint sandbox" },
   { "access_key %(VOLC_ACCESSKEY%)", "VOLC_ACCESSKEY" },
   { "secret_key %(VOLC_SECRETKEY%)", "VOLC_SECRETKEY" },
@@ -20,7 +22,10 @@ local dictionary = {
 }
 
 --- The names of options that are ordinary words, too: replaced only where a message begins with the field at fault.
-local options = { to = "--to", from = "--from" }
+local options = {
+  to = "--to", from = "--from", method = "--method", query = "--query", version = "--api-version",
+  timeout = "--timeout", split = "--split",
+}
 
 ---@param text string  of the module's own
 ---@return string
@@ -31,16 +36,23 @@ function words.translate(text)
   return text
 end
 
---- An error as text. What the service said stays as it is.
+--- An error in these words. What the service said stays as it is.
+---@param err rtc.Error
+---@return rtc.Error err  the same one
+function words.in_error(err)
+  if err.kind == "argument" or err.kind == "config" then
+    local option, rest = options[err.field], err.message:match("^[%a_]+(.*)$")
+    err.message = words.translate(option and option .. rest or err.message)
+  end
+  err.advice = err.advice and words.translate(err.advice)
+  return err
+end
+
+--- An error as text.
 ---@param err rtc.Error
 ---@return string
 function words.of_error(err)
-  if err.kind == "argument" or err.kind == "config" then
-    local option, rest = options[err.field], err.message:match("^%S+( .*)$")
-    err.message = words.translate(option and rest and option .. rest or err.message)
-  end
-  err.advice = err.advice and words.translate(err.advice)
-  return tostring(err)
+  return tostring(words.in_error(err))
 end
 
 return words

@@ -1,6 +1,8 @@
---- The runtime that waits by blocking: for a prompt and for scripts that have nothing else to do.
+--- The runtime that waits by blocking: for a prompt and for scripts that have nothing else to do. What it spawned goes
+--- on whenever something waits.
 
 local native = require "rtc.native"
+local text = require "rtc.text"
 
 local blocking = {}
 
@@ -33,7 +35,12 @@ local blocking = {}
 --- one, or the error of a request that the engine does not take
 ---@field sleep fun(seconds: number)
 ---@field now fun(): number  monotonic seconds
----@field spawn fun(fn: function)  here: runs `fn` at once, to its end
+---@field spawn fun(fn: function)  runs `fn` as a task of its own, at once up to where it first waits
+---@field progress fun()  does for the tasks what can be done without waiting
+---@field process fun(): integer  another number in a forked child, where no task of the parent's goes on
+
+--- Rounds of the engine in `progress`: enough to open a connection to this machine and send a request over it.
+local ROUNDS = 8
 
 --- Makes a runtime with an engine of its own. Raises inside nginx's workers, which must not block.
 ---@param options table|nil  the engine's options
@@ -41,28 +48,106 @@ local blocking = {}
 function blocking.new(options)
   local core = native.load("rtc.engine")
   local engine = core.new(options)
-  local abandoned -- the exchange of a request that an error (Ctrl-C at a prompt) cut short
+  local tasks -- spawned and not over, as a set of coroutines
+  local asleep -- when each of them wakes
+  local awaited -- the task that waits for an exchange, by its id; for anybody else `true`
+  local arrived -- exchanges for anybody else
+  local process
+
+  local function own_process()
+    if process ~= core.pid() then
+      process = core.pid()
+      tasks, asleep, awaited, arrived = {}, {}, {}, {}
+    end
+  end
+  own_process()
+
+  --- The running task; nil outside of them.
+  local function running()
+    local task = coroutine.running()
+    return task and tasks[task] and task
+  end
+
+  local function resume(task, value)
+    local ok, raised = coroutine.resume(task, value)
+    if coroutine.status(task) == "dead" then
+      tasks[task] = nil
+    end
+    if not ok then
+      io.stderr:write("rtc: a task raised: ", text.printable(tostring(raised)), "\n")
+    end
+  end
+
+  local function hand_out()
+    engine:step()
+    local exchange = engine:next()
+    while exchange do
+      local who = awaited[exchange.id]
+      awaited[exchange.id] = nil
+      if who == true then
+        arrived[exchange.id] = exchange
+      elseif who then
+        resume(who, exchange)
+      end
+      exchange = engine:next()
+    end
+  end
+
+  local function wake()
+    local now, due = core.now(), {}
+    for task, time in pairs(asleep) do
+      if time <= now then
+        due[#due + 1] = task
+      end
+    end
+    for _, task in ipairs(due) do
+      if asleep[task] then -- one that was woken may have made the runtime go on
+        asleep[task] = nil
+        resume(task)
+      end
+    end
+  end
+
+  --- Goes on with everything until `done()` is true, or this time has come.
+  local function go_on(done, time)
+    while true do
+      hand_out()
+      wake()
+      if done() or core.now() >= time then
+        return
+      end
+      local next_time = time
+      for _, other in pairs(asleep) do
+        next_time = math.min(next_time, other)
+      end
+      engine:wait(next_time < math.huge and math.max(0, next_time - core.now()) or nil)
+    end
+  end
+
+  --- For somebody who is no task. An error in the middle (Ctrl-C at a prompt) takes the request back: else it would go
+  --- out at the next call, although its caller was told of an error.
+  local function await(id)
+    local ok, raised = pcall(go_on, function() return arrived[id] end, math.huge)
+    local exchange = arrived[id]
+    awaited[id], arrived[id] = nil, nil
+    if not ok then
+      engine:cancel(id)
+      error(raised, 0)
+    end
+    return exchange
+  end
 
   local runtime = { now = core.now }
 
   function runtime.request(req)
-    if abandoned then
-      engine:cancel(abandoned) -- else it would go out now, although its caller was told of an error
-    end
+    own_process()
     local id, err = engine:submit(req)
-    abandoned = id
     if not id then
       return nil, err
     end
-    local exchange
-    while not exchange or exchange.id ~= id do -- another's: cut short before its id was kept
-      engine:step()
-      exchange = engine:next()
-      if not exchange then
-        engine:wait()
-      end
-    end
-    abandoned = nil
+    local task = running()
+    awaited[id] = task or true
+    local exchange = task and coroutine.yield() or await(id)
     if exchange.status then
       return exchange
     end
@@ -70,17 +155,35 @@ function blocking.new(options)
   end
 
   function runtime.sleep(seconds)
-    local wake = core.now() + seconds
-    local left = seconds
-    while left > 0 do
-      engine:wait(left)
-      engine:step() -- idle connections that a server closes would else wake us again and again
-      left = wake - core.now()
+    own_process()
+    local task = running()
+    if not task then
+      go_on(function() return false end, core.now() + seconds)
+    elseif seconds > 0 then
+      asleep[task] = core.now() + seconds
+      coroutine.yield()
     end
   end
 
   function runtime.spawn(fn)
-    fn()
+    own_process()
+    local task = coroutine.create(fn)
+    tasks[task] = true
+    resume(task)
+  end
+
+  function runtime.progress()
+    own_process()
+    local rounds = 0
+    repeat
+      hand_out()
+      wake()
+      rounds = rounds + 1
+    until rounds == ROUNDS or not engine:wait(0)
+  end
+
+  function runtime.process()
+    return core.pid()
   end
 
   return runtime

@@ -40,10 +40,17 @@ local function indent(block)
   return table.concat(lines, "\n")
 end
 
--- What `rtc sign` must be told of the action. One that does not exist is whatever a stranger wrote, which must not
--- get into a command to be copied.
-local function option_action(action)
-  return action ~= "SendRoomUnicast" and actions[action] and " --action " .. action or ""
+-- What `rtc sign` must be told of the call. An action or version that does not exist is whatever a stranger wrote,
+-- which must not get into a command to be copied.
+local function options_of(call)
+  local action, options = actions[call.action], ""
+  if action and call.action ~= "SendRoomUnicast" then
+    options = " --action " .. call.action
+  end
+  if action and call.version ~= "2020-12-01" and action.versions[call.version] then
+    options = options .. " --api-version " .. call.version
+  end
+  return options
 end
 
 -- In the form of `rtc sign`, so that the two can be compared line by line. The signature that the server calculated
@@ -60,7 +67,7 @@ local function explain(call, program)
     indent(verdict.canonical_request),
     indent(verdict.string_to_sign),
     program,
-    option_action(call.action),
+    options_of(call),
     x_date,
     key
   )

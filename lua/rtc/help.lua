@@ -1,0 +1,91 @@
+--- Help at the prompt, from the tables that the client itself goes by.
+
+local api = require "rtc.api"
+local suggest = require "rtc.suggest"
+local text = require "rtc.text"
+
+local help = {}
+
+local overview = [[
+rtc: tell a person who is in a call something, now.
+
+  client = rtc.new "sandbox"     a client of the sandbox (start it in another terminal: rtc sandbox)
+  client = rtc.new { … }         a client of the service; keys from the environment when none are given
+%s
+  client:call(action, body, { version =, method =, query = })   any other action of the service
+  client:enqueue { … }           send without waiting; client:drain() waits for what is left
+  client:on(event, fn)           be told of "request", "response", "retry", "failure"
+  client:stats()                 counters
+  rtc.signer { … }               the signer by itself
+
+The same functions without a client, as in rtc.send_unicast { … }, use one that is made from the environment.
+Each gives a receipt, or nil and an error: print either. err.outcome is "not_sent", "rejected" or "unknown".
+More: rtc.help "send_unicast"
+]]
+
+local function in_columns(rows)
+  local width = 0
+  for _, row in ipairs(rows) do
+    width = math.max(width, #row[1])
+  end
+  local lines = {}
+  for i, row in ipairs(rows) do
+    lines[i] = ("  %s%s   %s"):format(row[1], (" "):rep(width - #row[1]), row[2])
+  end
+  return table.concat(lines, "\n")
+end
+
+local function about_all()
+  local rows = {}
+  for i, action in ipairs(api.messages) do
+    rows[i] = { ("client:%s { … }"):format(action.method), action.summary }
+  end
+  return overview:format(in_columns(rows))
+end
+
+local units = { message = "bytes", ids = "IDs" }
+
+--- What a field takes, in a phrase.
+---@param field rtc.api.Field
+---@return string
+function help.describe(field)
+  local notes = { field.summary }
+  if field.max then
+    notes[#notes + 1] = ("at most %d %s"):format(field.max, units[field.type])
+  end
+  if field.default ~= nil then
+    notes[#notes + 1] = "default " .. tostring(field.default)
+  elseif field.remedy then
+    notes[#notes + 1] = "default: the client's"
+  end
+  return table.concat(notes, "; ")
+end
+
+local function about_action(action)
+  local rows = {}
+  for _, field in ipairs(action.fields) do
+    rows[#rows + 1] = { field.name, help.describe(field) }
+    if field.type == "ids" then
+      rows[#rows + 1] = { "split", "send a longer list in parts; default false" }
+    end
+  end
+  rows[#rows + 1] = { "version", "of the API: " .. table.concat(action.versions, " or ") }
+  rows[#rows + 1] = { "timeout", "seconds for the whole call; default: the client's" }
+  return ("client:%s { … }   %s (%s)\n\n%s\n\nThe receiver's app fires %s, or %s for a binary message.\n%s\n"):format(
+    action.method, action.summary, action.name, in_columns(rows), action.callbacks.text, action.callbacks.binary,
+    "An ID is a string or a whole number: " .. api.id.rule)
+end
+
+--- A text about a topic.
+---@param topic any  the name of a message action; nil: all there is
+---@return string
+function help.about(topic)
+  if topic == nil then
+    return about_all()
+  end
+  local action = api.find(topic)
+  return action and about_action(action) or ("There is no help on `%s`: %s\n"):format(text.name(topic),
+    suggest.hint(topic, api.method_names))
+end
+
+return help

@@ -1,0 +1,72 @@
+--- The client's own rate limit: it waits a little, or refuses, before the service would.
+---
+--- The service takes 500 messages a second, summed over the four message actions. Its pages of 2024 count per AppId,
+--- those since 2025 per account, and for all AppIds of an account together: the account is the default here.
+
+local errors = require "rtc.error"
+local fields = require "rtc.fields"
+local memory = require "rtc.quota.memory"
+
+local quota = {}
+
+---@class rtc.Quota.Options
+---@field rate number|nil  messages a second; default 500
+---@field burst integer|nil  messages that may go out at once; default 25. A second sees at most `rate + burst`
+---@field max_wait number|nil  seconds that a call waits for its turn, within its timeout; default 1
+---@field key string|nil  what the limit is counted by: "account" (the access key; the default), "app_id" (the AppId of
+--- each call), or another name, which all clients that give it share
+---@field store rtc.QuotaStore|nil  where the count is kept; default: in this Lua state
+
+---@class rtc.Quota
+local methods = {}
+local metatable = { __index = methods, __name = "rtc.quota" }
+
+local function refused(self, call, retry_after)
+  return errors.new {
+    kind = "quota", code = "QuotaExceeded", action = call.action, retry_after = retry_after,
+    message = ("the client sends %g messages a second already (quota.rate), and the next slot is free in %.3f seconds")
+      :format(self.rate, retry_after),
+    advice = "Try again after err.retry_after seconds, or let calls wait for longer (quota.max_wait, timeout). If "
+      .. "another limit was agreed on with the service, set quota.rate; quota = false switches this one off.",
+    outcome = "not_sent", retryable = true,
+  }
+end
+
+--- Waits for a slot.
+---@param runtime rtc.Runtime
+---@param call rtc.Call
+---@param left number  seconds that the call may still take
+---@return rtc.Error|nil err  when none comes in time
+function methods:take(runtime, call, left)
+  local key = self.key == "app_id" and "app_id:" .. (fields.id(call.app_id) or "") or self.key
+  local max_wait = call.patient and left or math.min(self.max_wait, left)
+  local wait, retry_after = self.store.take(key, runtime.now(), self.rate, self.burst, max_wait)
+  if not wait then
+    return refused(self, call, retry_after)
+  elseif wait > 0 then
+    runtime.sleep(wait)
+  end
+end
+
+--- Makes a limit.
+---@param given rtc.Quota.Options|false|nil  checked; false: there is none
+---@param account string  names the account
+---@return rtc.Quota|nil
+function quota.new(given, account)
+  if given == false then
+    return nil
+  end
+  given = given or {}
+  local key = given.key or "account"
+  if key == "account" then
+    key = "account:" .. account
+  elseif key ~= "app_id" then
+    key = "name:" .. key
+  end
+  return setmetatable({
+    rate = given.rate or 500, burst = given.burst or 25, max_wait = given.max_wait or 1, key = key,
+    store = given.store or memory,
+  }, metatable)
+end
+
+return quota

@@ -1,0 +1,108 @@
+--- Counters of one client.
+
+local stats = {}
+
+---@class rtc.Stats
+---@field calls integer  that are over
+---@field accepted integer  calls that got a receipt
+---@field failed integer  calls that got an error
+---@field outcomes { not_sent: integer, rejected: integer, unknown: integer }  of the failed calls
+---@field tries integer  of all calls
+---@field retries integer  those that were not a call's first
+---@field sent_bytes integer  of the bodies of all tries
+---@field received_bytes integer  of the bodies of all answers
+---@field connections { opened: integer, reused: integer }  by the tries that reached one
+---@field actions table<string, { accepted: integer, codes: table<string, integer> }>  by action: receipts, and errors
+--- by their code
+---@field outbox rtc.Outbox.Stats  what was enqueued
+
+local methods = {}
+local metatable = { __index = methods, __name = "rtc.stats" }
+
+--- Codes and actions come from elsewhere: what is beyond so many different ones counts as "other".
+local MANY = 100
+
+local function entry(counted, name, make)
+  if counted.of[name] == nil then
+    if counted.count >= MANY then
+      name = "other"
+    end
+    counted.count = counted.count + 1
+    counted.of[name] = counted.of[name] or make()
+  end
+  return name
+end
+
+local function zero()
+  return 0
+end
+
+local function new_action()
+  return { accepted = 0, codes = { of = {}, count = 0 } }
+end
+
+--- Counts a try.
+---@param number integer  which of its call
+---@param sent_bytes integer
+---@param exchange rtc.Exchange|nil  what came of it
+function methods:count_try(number, sent_bytes, exchange)
+  self.tries = self.tries + 1
+  self.retries = self.retries + (number > 1 and 1 or 0)
+  self.sent_bytes = self.sent_bytes + sent_bytes
+  if exchange and exchange.body then
+    self.received_bytes = self.received_bytes + #exchange.body
+  end
+  if exchange and exchange.reused then
+    self.connections.reused = self.connections.reused + 1
+  elseif exchange and (exchange.status or exchange.sent) then
+    self.connections.opened = self.connections.opened + 1
+  end
+end
+
+--- Counts a call that is over.
+---@param action string
+---@param err rtc.Error|nil  nil: it was accepted
+function methods:count_call(action, err)
+  local by_action = self.actions
+  local counted = by_action.of[entry(by_action, action, new_action)]
+  self.calls = self.calls + 1
+  if not err then
+    self.accepted = self.accepted + 1
+    counted.accepted = counted.accepted + 1
+    return
+  end
+  self.failed = self.failed + 1
+  self.outcomes[err.outcome] = self.outcomes[err.outcome] + 1
+  local code = entry(counted.codes, err.code, zero)
+  counted.codes.of[code] = counted.codes.of[code] + 1
+end
+
+local function copy(table)
+  local result = {}
+  for name, value in pairs(table) do
+    result[name] = value
+  end
+  return result
+end
+
+--- The counters as they are now, in tables of their own.
+---@return rtc.Stats
+function methods:read()
+  local result = copy(self)
+  result.outcomes, result.connections, result.actions = copy(self.outcomes), copy(self.connections), {}
+  for name, counted in pairs(self.actions.of) do
+    result.actions[name] = { accepted = counted.accepted, codes = copy(counted.codes.of) }
+  end
+  return result
+end
+
+function stats.new()
+  return setmetatable({
+    calls = 0, accepted = 0, failed = 0, tries = 0, retries = 0, sent_bytes = 0, received_bytes = 0,
+    outcomes = { not_sent = 0, rejected = 0, unknown = 0 },
+    connections = { opened = 0, reused = 0 },
+    actions = { of = {}, count = 0 },
+  }, metatable)
+end
+
+return stats
