@@ -98,14 +98,14 @@ end
 
 --- Counts a try that is over, and tells of it.
 local function account(self, call, number, receipt, err, exchange)
-  local sent_bytes = #(call.body or "")
-  self.counters:count_try(number, sent_bytes, exchange)
+  exchange = exchange or { sent = false } -- it could not be signed
+  local sent_bytes, received_bytes = exchange.sent and #(call.body or "") or 0, #(exchange.body or "")
+  self.counters:count_try(number, sent_bytes, received_bytes, exchange)
   if self.events:has("response") then
-    exchange = exchange or {}
     self.events:emit("response", {
       action = call.action, version = call.version, attempt = number, receipt = receipt, err = err,
-      elapsed = exchange.elapsed, reused = exchange.reused, sent_bytes = sent_bytes,
-      received_bytes = #(exchange.body or ""),
+      elapsed = exchange.elapsed, sent = exchange.sent, reused = exchange.reused, sent_bytes = sent_bytes,
+      received_bytes = received_bytes,
     })
   end
 end
@@ -161,10 +161,11 @@ local function carry_out(self, call)
   local started = self.runtime.now()
   local receipt, err = try(self, call)
   self.counters:count_call(call.action, err)
-  if receipt then
-    receipt.elapsed = self.runtime.now() - started
+  if not receipt then
+    return nil, err
   end
-  return receipt, err
+  receipt.elapsed = self.runtime.now() - started
+  return receipt
 end
 
 ---@return rtc.Receipt|nil

@@ -4,7 +4,7 @@
 local debug_log = {}
 
 local function reached(event)
-  if event.reused == nil then
+  if not event.sent then
     return ""
   end
   return (", %s connection, %d bytes out, %d in"):format(event.reused and "kept" or "new", event.sent_bytes,

@@ -8,8 +8,8 @@ local events = {}
 --- What can be asked for, and what comes with it. No event holds a secret, or the message itself but for `failure`.
 ---
 ---     request   { action, version, method, url, attempt, bytes }: a try goes out; `bytes` of its body
----     response  { action, version, attempt, elapsed, reused, sent_bytes, received_bytes, receipt, err }: a try ended,
----               with a receipt or an error of this try alone
+---     response  { action, version, attempt, elapsed, sent, reused, sent_bytes, received_bytes, receipt, err }: a try
+---               ended, with a receipt or an error of this try alone; `sent`: its last byte left
 ---     retry     { action, attempt, wait, err }: after this try, another one follows in `wait` seconds
 ---     failure   { action, fields, err }: an enqueued message was not accepted
 events.names = { "request", "response", "retry", "failure" }

@@ -9,7 +9,7 @@ local stats = {}
 ---@field outcomes { not_sent: integer, rejected: integer, unknown: integer }  of the failed calls
 ---@field tries integer  of all calls
 ---@field retries integer  those that were not a call's first
----@field sent_bytes integer  of the bodies of all tries
+---@field sent_bytes integer  of the bodies that were sent whole
 ---@field received_bytes integer  of the bodies of all answers
 ---@field connections { opened: integer, reused: integer }  by the tries that reached one
 ---@field actions table<string, { accepted: integer, codes: table<string, integer> }>  by action: receipts, and errors
@@ -44,17 +44,16 @@ end
 --- Counts a try.
 ---@param number integer  which of its call
 ---@param sent_bytes integer
----@param exchange rtc.Exchange|nil  what came of it
-function methods:count_try(number, sent_bytes, exchange)
+---@param received_bytes integer
+---@param exchange rtc.Exchange  what came of it
+function methods:count_try(number, sent_bytes, received_bytes, exchange)
   self.tries = self.tries + 1
   self.retries = self.retries + (number > 1 and 1 or 0)
   self.sent_bytes = self.sent_bytes + sent_bytes
-  if exchange and exchange.body then
-    self.received_bytes = self.received_bytes + #exchange.body
-  end
-  if exchange and exchange.reused then
+  self.received_bytes = self.received_bytes + received_bytes
+  if exchange.reused then
     self.connections.reused = self.connections.reused + 1
-  elseif exchange and (exchange.status or exchange.sent) then
+  elseif exchange.status or exchange.sent then
     self.connections.opened = self.connections.opened + 1
   end
 end
