@@ -106,7 +106,8 @@ describe("rtc", function()
     end
 
     it("batch, with receivers of a file", function()
-      succeeds { "batch", "--room", "hall", "--to", "alice", "--to-file", file_with("bob\r\n\nnobody\n"), "from a file" }
+      succeeds { "batch", "--room", "hall", "--to", "alice", "--to-file", file_with("bob\r\n\nnobody\n"),
+        "from a file" }
       for _, name in ipairs { "alice", "bob" } do
         assert.equal("from a file", assert(people[name]:next(10)).message)
       end
@@ -137,7 +138,8 @@ describe("rtc", function()
           body = '{"ResponseMetadata":{"Error":{"CodeN":100013,"Code":"AccessDenied","Message":"no"}}}' } })
       local arguments = { "batch", "--room", "hall", "--to-file", many(601), "--split", "hello" }
       local told = fails(3, "1 of 2 parts failed, the first of them: no", arguments, keys_for(server))
-      assert.matches("part 2, player601 … player601 (1 receivers): BatchSendRoomUnicast: AccessDenied: no", told, 1, true)
+      assert.matches("part 2, player601 … player601 (1 receivers): BatchSendRoomUnicast: AccessDenied: no", told, 1,
+        true)
     end)
 
     it("gives the parts as JSON", function()
@@ -230,8 +232,10 @@ describe("rtc", function()
     ["a unicast without a receiver"] = { 2, "missing option '%-%-to'", { "unicast", "hello" } },
     ["a room for a unicast"] = { 2, "unknown option '%-%-room'", { "unicast", "--room", "r", "--to", "u", "x" } },
     ["a batch without receivers"] = { 2, "missing option '%-%-to'", { "batch", "--room", "r", "x" } },
-    ["a wrong receiver of a batch"] = { 1, "%-%-to%[2%] has a space", { "batch", "--room", "r", "--to", "a,b c", "x" } },
-    ["a timeout that is none"] = { 2, "malformed argument 'soon'", { "unicast", "--timeout", "soon", "--to", "u", "x" } },
+    ["a wrong receiver of a batch"] = { 1, "%-%-to%[2%] has a space",
+      { "batch", "--room", "r", "--to", "a,b c", "x" } },
+    ["a timeout that is none"] = { 2, "malformed argument 'soon'",
+      { "unicast", "--timeout", "soon", "--to", "u", "x" } },
     ["a timeout of nothing"] = { 1, "%-%-timeout must be at least", { "unicast", "--timeout", "0", "--to", "u", "x" } },
     ["a version that is none"] = { 1, "%-%-api%-version must be a date",
       { "unicast", "--api-version", "new", "--to", "u", "x" } },
@@ -242,7 +246,7 @@ describe("rtc", function()
     ["a body with GET"] = { 1, "body must be nil with GET", { "call", "A", "--method", "GET", "{}" } },
     ["a parameter that is the call's own"] = { 1, "%-%-query must not have Action",
       { "call", "A", "--query", "Action=B" } },
-    ["an action that is no message"] = { 2, "%-%-action: 'SendBroadcats' is no message action: did you mean `SendBroadcast`",
+    ["an action that is no message"] = { 2, "'SendBroadcats' is no message action: did you mean `SendBroadcast`",
       { "sign", "--action", "SendBroadcats", "x" } },
     ["several receivers where one is meant"] = { 2, "reaches one receiver",
       { "sign", "--action", "SendUnicast", "--to", "a,b", "x" } },

@@ -1,4 +1,4 @@
--- Each action, text and binary, from the client through the sandbox to those it is for: at its limits and one past them.
+-- Each action, text and binary, from the client through the sandbox to its receivers: at its limits and one past them.
 
 local listen = require "rtc.sandbox.listen"
 local rtc = require "rtc"
@@ -89,8 +89,8 @@ describe("a message", function()
             local receipt, err = client[action.method](client, given)
             assert.is_nil(receipt)
             assert.same({ "argument", "message", "not_sent", 0 }, { err.kind, err.field, err.outcome, err.attempts })
-            assert.matches(("message has %d bytes, and the service takes at most %d"):format(action.max + 1, action.max),
-              err.message, 1, true)
+            assert.matches(("message has %d bytes, and the service takes at most %d"):format(action.max + 1,
+              action.max), err.message, 1, true)
             arrives(action, "the next", false, version)
           end)
         end

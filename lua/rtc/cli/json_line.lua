@@ -3,9 +3,9 @@
 local json = require("cjson").new()
 local text = require "rtc.text"
 
---- cjson leaves what commands a terminal beyond ASCII as it is.
+--- cjson leaves what commands a terminal beyond ASCII as it is, and writes every `/` as `\/`.
 local function write(value)
-  return text.without_commands(json.encode(value), "\\u%04x")
+  return text.without_commands((json.encode(value):gsub("\\/", "/")), "\\u%04x")
 end
 
 --- An object whose members stand in this order; those without a value are left out.
