@@ -61,7 +61,7 @@ end
 --- The engine's options, of the client's.
 local function engine_options(given)
   return {
-    ca_file = given.ca_file, ca_path = given.ca_path, cert_file = given.client_cert, key_file = given.client_key,
+    ca_file = given.ca_file, ca_path = given.ca_path, cert_file = given.cert_file, key_file = given.key_file,
     connections = given.pool_size, idle_timeout = given.keep_alive,
   }
 end
@@ -112,6 +112,9 @@ local function build(given)
   defaults, problem = find_defaults(checked, target)
   if not defaults then
     return nil, problem
+  end
+  if checked.key_file and not checked.cert_file then
+    return nil, "key_file needs cert_file: the path of the certificate that the key belongs to"
   end
   local made, runtime = pcall(blocking.new, engine_options(checked))
   if not made then

@@ -111,7 +111,7 @@ it("a client shows its certificate to a server that asks for one", function()
   local target = { endpoint = "https://localhost:" .. server.port, ca_file = tls.ca_file }
   local _, err = open(target):send_room_unicast(call)
   assert.same({ "network", 0 }, { err.kind, #server:requests() })
-  target.client_cert, target.client_key = tls.client.cert, tls.client.key
+  target.cert_file, target.key_file = tls.client.cert, tls.client.key
   assert(open(target):send_room_unicast(call))
 end)
 

@@ -66,7 +66,7 @@ typedef struct rtc_exchange {
     int64_t id;
     rtc_failure failure;
     char message[256]; /* of a failure */
-    bool sent;         /* the kernel took the request's last byte */
+    bool sent;         /* the kernel took the request's last byte; true where that can't be told */
     bool reused;       /* over a connection that had served before */
     int status;        /* of the answer */
     int proxy_status;  /* of the proxy's answer to this exchange's CONNECT; 0: none came */

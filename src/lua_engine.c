@@ -604,7 +604,7 @@ static int new_engine(lua_State *L)
     options.cert_file = option_path(L, "cert_file");
     options.key_file = option_path(L, "key_file");
     if (options.key_file != NULL && options.cert_file == NULL) {
-        return luaL_error(L, "key_file is given without cert_file: the key is of no use without its certificate");
+        return luaL_error(L, "key_file needs cert_file: the path of the certificate that the key belongs to");
     }
 
     engine_box *box = lua_newuserdata(L, sizeof *box);

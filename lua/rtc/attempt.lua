@@ -64,7 +64,8 @@ local function advise(client, failure)
   elseif target.loopback and code == "TLSFailed" then
     return ("If plain http is spoken there, write http://%s:%d"):format(target.host, target.port)
   elseif code == "CertificateFailed" then
-    return "Whom to trust is said by ca_file and ca_path; a proxy that looks into TLS has an authority of its own."
+    return "Whom to trust is said by ca_file and ca_path (a proxy that looks into TLS has an authority of its own), and "
+      .. "what to show to the server by cert_file and key_file."
   elseif target.loopback or not may_be_the_proxy[code] then
     return nil
   elseif client.proxy() then

@@ -301,8 +301,8 @@ options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "c
 ---@field ca_file string|nil  trusted certificates, PEM
 ---@field ca_path string|nil  trusted certificates, a directory hashed by OpenSSL's `rehash`
 ---@field allow_http boolean|nil  plain http to other hosts than this one; default false
----@field client_cert string|nil  a certificate to show to the server, PEM
----@field client_key string|nil  its private key, PEM, not encrypted; default: in the certificate's file
+---@field cert_file string|nil  a certificate to show to the server, PEM
+---@field key_file string|nil  its private key, PEM, not encrypted; default: in the certificate's file
 ---@field proxy string|false|nil  a proxy's URL; false: none; default: what the environment says
 ---@field keep_alive integer|false|nil  seconds that an idle connection is kept; false: each is used once; default 10
 ---@field pool_size integer|nil  connections at once, at most; default 64
@@ -320,7 +320,7 @@ options.client = {
   { "endpoint", check.string }, { "region", check.scope }, { "version", check.version },
   { "timeout", check.seconds }, { "try_timeout", check.seconds }, { "connect_timeout", check.seconds },
   { "max_response", check.bytes }, { "ca_file", check.file }, { "ca_path", check.folder },
-  { "client_cert", check.file }, { "client_key", check.file }, { "proxy", check.proxy },
+  { "cert_file", check.file }, { "key_file", check.file }, { "proxy", check.proxy },
   { "keep_alive", check.keep_alive }, { "pool_size", count(1024) }, { "retry", group(options.retry, true) },
   { "quota", group(options.quota, true) }, { "outbox", group(options.outbox) }, { "service", check.scope },
   { "allow_http", check.boolean }, { "user_agent", check.line },
