@@ -378,7 +378,7 @@ loop:wrap(function()
   for sock in listener:clients() do accept(sock, context) end
 end)
 loop:wrap(function()
-  for sock in controls:clients() do
+  for sock in controls:clients({ nodelay = true }) do -- a long reply goes out in pieces
     loop:wrap(function() answer_control(sock) end)
   end
 end)
