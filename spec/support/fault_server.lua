@@ -50,6 +50,11 @@ function act.reset() return { "reset" } end
 function act.end_writing() return { "end_writing" } end
 --- Reads and discards until the peer goes away.
 function act.drain() return { "drain" } end
+--- After the request was read: sends it as it came to a port of this machine, over a connection of its own, and keeps
+--- the whole answer.
+function act.forward(port) return { "forward", port } end
+--- After `forward`: sends the kept answer, or only so many first bytes of it.
+function act.relay(first_bytes) return { "relay", first_bytes } end
 --- After a CONNECT was read: connects to its target, answers 200 and moves the bytes of both until one ends.
 function act.tunnel() return { "tunnel" } end
 

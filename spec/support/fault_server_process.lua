@@ -193,11 +193,31 @@ function actions.drain(connection)
   while true do read(connection, -PIECE) end
 end
 
+local function connect(host, port)
+  local other = socket.connect({ host = host, port = port })
+  other:onerror(function(_, _, code) return code end)
+  return other:connect(5) and other
+end
+
+--- Ends our half after the request: the answer is all that comes up to the other's end.
+function actions.forward(connection, port)
+  local request = connection.request
+  assert(request.complete and request.body_bytes <= KEPT_BODY, "only a whole request that was kept can be forwarded")
+  local other = assert(connect("127.0.0.1", math.tointeger(port)), "nobody listens where the request is to go")
+  assert(other:xwrite(request.head .. table.concat(request.pieces), "bn"))
+  native.end_writing(other:pollfd())
+  connection.answer = assert(other:xread("*a", "b"))
+  other:close()
+end
+
+function actions.relay(connection, first_bytes)
+  send(connection, connection.answer:sub(1, first_bytes))
+end
+
 function actions.tunnel(connection)
   local host, port = connection.request.target:match("^(.*):(%d+)$")
-  local other = socket.connect({ host = host, port = tonumber(port) })
-  other:onerror(function(_, _, code) return code end)
-  if not other:connect(5) then
+  local other = connect(host, tonumber(port))
+  if not other then
     send(connection, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
     stop(connection, "closed")
   end
