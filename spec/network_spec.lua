@@ -57,6 +57,14 @@ describe("a proxy", function()
     assert.equal(1, #proxy:requests())
   end)
 
+  it("that lets through to a server whose handshake breaks is asked again", function()
+    proxy:always("service.test:443", { act.read(), act.send("HTTP/1.1 200 OK\r\n\r\n"), act.close() })
+    local _, err = open { endpoint = "https://service.test", proxy = proxy.url, retry = { base = 0 } }
+      :send_room_unicast(call)
+    assert.same({ "TLSFailed", "not_sent", true, 3 }, { err.code, err.outcome, err.retryable, err.attempts })
+    assert.equal(3, #proxy:requests())
+  end)
+
   it("is never between a client and its own machine", function()
     local server = fault_server.start()
     server:always(nil, accepted)

@@ -76,11 +76,16 @@ local function advise(client, failure)
     and ("The environment's %s names a proxy: check it, or add this host to no_proxy."):format(variable) or nil
 end
 
+--- Whether an answer with this status says that it may go better later.
+local function may_pass(status)
+  return status >= 500 or status == 429 or status == 408
+end
+
 --- A proxy that says no will say so again; of what it calls its own trouble, or too much, another try may know better.
 local function is_final(failure)
   local status = failure.proxy_status
   return failure.kind == "cancelled" or failure.code == "CertificateFailed"
-    or status and status < 500 and status ~= 429 and status ~= 408
+    or status and status >= 300 and not may_pass(status)
 end
 
 --- A try without an answer. `sent` is whether the kernel took the request's last byte: a body cut short cannot
@@ -104,7 +109,7 @@ local function bad_answer(exchange, message)
     kind = "response", code = "BadAnswer", message = message, http_status = status,
     request_id = answer.request_id(exchange),
     outcome = exchange.sent and "unknown" or "not_sent",
-    retryable = not exchange.sent and (status >= 500 or status == 429 or status == 408),
+    retryable = not exchange.sent and may_pass(status),
     advice = "Something else than the service may have answered: check the endpoint, and proxies on the way.",
   }
 end
@@ -122,7 +127,8 @@ local function refusal(exchange, read)
   return errors.new {
     kind = known.kind, code = fault.code, code_n = fault.code_n, message = fault.message, advice = known.advice,
     http_status = exchange.status, request_id = read.request_id,
-    outcome = outcome, retryable = known.throttled or outcome == "not_sent" and not known.refused,
+    outcome = outcome,
+    retryable = known.throttled or outcome == "not_sent" and not known.refused and may_pass(exchange.status),
   }
 end
 

@@ -141,7 +141,8 @@ local function try(self, call)
     local receipt, err, exchange = attempt.make(self, call, signer, number, deadline - self.runtime.now())
     account(self, call, number, receipt, err, exchange)
     if receipt then
-      receipt.attempts, receipt.possible_duplicate = number, progress.outcome == "unknown" or nil
+      receipt.attempts = number
+      receipt.possible_duplicate = progress.outcome == "unknown" and not call.harmless or nil
       return receipt
     end
     note_failure(progress, err)
