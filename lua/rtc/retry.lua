@@ -39,8 +39,8 @@ local THROTTLED = 1
 function retry.read_after(value, now)
   if not value then
     return nil
-  elseif value:find("^%d+$") and #value <= 9 then
-    return tonumber(value)
+  elseif value:find("^%d+$") then
+    return math.min(tonumber(value), 999999999) -- more than that is for ever, too
   end
   local date = utc.parse_http(value)
   return date and math.max(0, date - now)
