@@ -45,6 +45,7 @@ end
 ---@field attempts integer
 ---@field outcome string|nil  the worst of all tries
 ---@field corrected boolean|nil  the clock was, in this call
+---@field offset integer|nil  the clock's, when the last try was signed
 ---@field err rtc.Error|nil  of the last try
 
 --- Remembers a try that failed.
@@ -110,10 +111,16 @@ local function account(self, call, number, receipt, err, exchange)
   end
 end
 
+--- Whether the clock is another one since the last try was signed: corrected by its answer, or meanwhile by that of
+--- another call.
+local function is_corrected(self, progress, exchange)
+  return self.clock.offset ~= progress.offset or self.clock:correct(exchange.headers.date)
+end
+
 --- Seconds to wait before another try; nil: there is none.
 local function next_wait(self, call, progress, exchange, deadline)
   local err = progress.err
-  if err.code == "InvalidTimestamp" and not progress.corrected and self.clock:correct(exchange.headers.date) then
+  if err.code == "InvalidTimestamp" and not progress.corrected and is_corrected(self, progress, exchange) then
     progress.corrected = true
     return 0
   elseif progress.attempts >= self.retry.tries or not retry.allows(self.retry, err, call.harmless) then
@@ -136,7 +143,7 @@ local function try(self, call)
     if not signer then
       return fail(progress, call, reason)
     end
-    progress.attempts = progress.attempts + 1
+    progress.attempts, progress.offset = progress.attempts + 1, self.clock.offset
     local number = progress.attempts
     local receipt, err, exchange = attempt.make(self, call, signer, number, deadline - self.runtime.now())
     account(self, call, number, receipt, err, exchange)
