@@ -146,7 +146,8 @@ local function judge(client, call, exchange)
     return receipts.new {
       request_id = read.request_id, action = call.action,
       version = read.version or call.version, region = read.region or client.region,
-      http_status = exchange.status, message = read.message, result = call.wants_result and read.result or nil,
+      http_status = exchange.status, elapsed = exchange.elapsed, message = read.message,
+      result = call.wants_result and read.result or nil,
     }
   end
   err.retry_after = retry.read_after(exchange.headers["retry-after"], client.clock:now())

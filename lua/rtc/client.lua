@@ -59,7 +59,7 @@ end
 ---@return nil
 ---@return rtc.Error
 local function fail(progress, call, reason)
-  local err = progress.err or reason
+  local err = errors.copy(progress.err or reason)
   err.action, err.attempts = call.action, progress.attempts
   err.outcome = progress.outcome or err.outcome
   if err.outcome == "unknown" then
@@ -146,10 +146,11 @@ local function try(self, call)
     progress.attempts, progress.offset = progress.attempts + 1, self.clock.offset
     local number = progress.attempts
     local receipt, err, exchange = attempt.make(self, call, signer, number, deadline - self.runtime.now())
+    local told = receipt or err
+    told.action, told.attempts = call.action, number
+    told.possible_duplicate = receipt and progress.outcome == "unknown" and not call.harmless or nil
     account(self, call, number, receipt, err, exchange)
     if receipt then
-      receipt.attempts = number
-      receipt.possible_duplicate = progress.outcome == "unknown" and not call.harmless or nil
       return receipt
     end
     note_failure(progress, err)

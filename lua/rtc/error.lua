@@ -78,6 +78,17 @@ function errors.new(err)
   return setmetatable(err, metatable)
 end
 
+--- The same error in a table of its own: what a call makes of its last try's.
+---@param err rtc.Error
+---@return rtc.Error
+function errors.copy(err)
+  local copy = {}
+  for name, value in pairs(err) do
+    copy[name] = value
+  end
+  return errors.new(copy)
+end
+
 local severity = { not_sent = 1, rejected = 2, unknown = 3 }
 
 --- The worse of two outcomes: what became of a call goes by all of its tries.
