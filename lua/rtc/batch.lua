@@ -86,7 +86,7 @@ function batch.send(action, parts, now, carry_out)
   for _, part in ipairs(parts) do
     local call = part.call
     part.call = nil
-    call.timeout = call.timeout - (now() - started)
+    call.deadline = started + call.timeout
     part.receipt, part.err = carry_out(call)
     last = part.receipt or last
     failed[#failed + 1] = part.err

@@ -136,7 +136,7 @@ end
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 local function try(self, call)
-  local deadline = self.runtime.now() + call.timeout
+  local deadline = call.deadline or self.runtime.now() + call.timeout
   local progress = { attempts = 0 }
   while true do
     local signer, reason = get_ready(self, call, deadline)

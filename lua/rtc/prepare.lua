@@ -33,6 +33,7 @@ end
 ---@field action string
 ---@field version string
 ---@field timeout number  seconds
+---@field deadline number|nil  by the runtime's clock, for a part of a call: else `timeout` from now on
 ---@field method "POST"|"GET"
 ---@field body string|nil
 ---@field query string[][]|nil  { { name, value }, … }, beside Action and Version
