@@ -84,6 +84,18 @@ local function work(self)
   end
 end
 
+--- There is no room for a message: now, or ever.
+local function full(self, call, size)
+  local never = size > self.most_bytes
+  return errors.new {
+    kind = "quota", code = "OutboxFull", action = call.action, outcome = "not_sent", retryable = not never,
+    message = never and ("the message takes %d bytes, and the outbox holds at most %d"):format(size, self.most_bytes)
+      or ("%d messages of %d bytes wait already"):format(self.waiting, self.bytes),
+    advice = never and "Allow more by the option outbox (bytes)." or "They are added faster than they are sent: add "
+      .. "fewer, let client:drain() wait for them, or allow more by the option outbox (entries, bytes, concurrency).",
+  }
+end
+
 --- Queues a message and returns at once; as much of it is done as can be without waiting.
 ---@param entry rtc.Outbox.Entry
 ---@return boolean|nil ok
@@ -93,12 +105,7 @@ function methods:put(entry)
   local size = #entry.call.body
   if self.waiting >= self.most_entries or self.bytes + size > self.most_bytes then
     count(self, "refused")
-    return nil, errors.new {
-      kind = "quota", code = "OutboxFull", action = entry.call.action, outcome = "not_sent", retryable = true,
-      message = ("%d messages of %d bytes wait already"):format(self.waiting, self.bytes),
-      advice = "They are added faster than they are sent: add fewer, let client:drain() wait for them, or allow more "
-        .. "by the option outbox (entries, bytes, concurrency).",
-    }
+    return nil, full(self, entry.call, size)
   end
   self.last = self.last + 1
   self.entries[self.last] = entry
