@@ -1,0 +1,541 @@
+-- Messages that nobody waits for: when they go out, what is told of them, and that none is lost or sent twice.
+
+local api = require "rtc.api"
+local child = require "spec.support.child"
+local fault_server = require "spec.support.fault_server"
+local json = require "cjson"
+local process = require "spec.support.process"
+local service = require "spec.support.service"
+
+local act = fault_server.act
+
+local server
+
+local function message(text, changes)
+  local fields = service.message(changes)
+  fields.message = text
+  return fields
+end
+
+--- The messages that the server got, in the order in which they came.
+local function messages()
+  local list = {}
+  for i, request in ipairs(server:requests()) do
+    list[i] = json.decode(request.body).Message
+  end
+  return list
+end
+
+local function await_waiting(count)
+  server:await(function(state) return state.waiting == count end)
+end
+
+before_each(function()
+  server = fault_server.start()
+  server:always(nil, service.accepts())
+end)
+
+after_each(fault_server.stop_all)
+
+describe("client:enqueue", function()
+  local client
+
+  --- A client that sends one message at a time, unless told otherwise.
+  local function open(outbox, changes)
+    local options = { retry = false, outbox = { concurrency = 1 } }
+    for name, value in pairs(outbox or {}) do
+      options.outbox[name] = value
+    end
+    for name, value in pairs(changes or {}) do
+      options[name] = value
+    end
+    return service.client(server, options)
+  end
+
+  local function enqueue(count, changes)
+    for n = 1, count do
+      assert.is_true(client:enqueue(message(tostring(n), changes)))
+    end
+  end
+
+  local function counts()
+    local outbox = client:stats().outbox
+    return { outbox.in_flight, outbox.waiting }
+  end
+
+  --- Texts "1", "2" … as `enqueue` sends them.
+  local function numbers(count)
+    local list = {}
+    for n = 1, count do
+      list[n] = tostring(n)
+    end
+    return list
+  end
+
+  before_each(function()
+    client = open()
+  end)
+
+  it("returns before the answer comes, and the message is on its way", function()
+    server:always(nil, service.accepts_after "answer")
+    enqueue(1)
+    await_waiting(1)
+    assert.same({ 1, 0 }, counts())
+    server:release "answer"
+    assert.is_true(client:drain())
+    assert.same({ "1" }, messages())
+    assert.same({ 0, 0 }, counts())
+  end)
+
+  for name, case in pairs {
+    ["16 unless told otherwise"] = { nil, 16 }, ["three"] = { 3, 3 }, ["one"] = { 1, 1 },
+  } do
+    it("has so many messages on their way at once: " .. name, function()
+      client = service.client(server, { outbox = { concurrency = case[1] } })
+      server:always(nil, service.accepts_after "answer")
+      enqueue(20)
+      await_waiting(case[2])
+      assert.same({ case[2], 20 - case[2] }, counts())
+      server:release "answer"
+      assert.is_true(client:drain())
+      assert.equal(20, #messages())
+      assert.equal(case[2], server:state().most_open)
+    end)
+  end
+
+  it("sends in order, one at a time", function()
+    enqueue(30)
+    assert.is_true(client:drain())
+    assert.same(numbers(30), messages())
+  end)
+
+  it("goes on while another call of the client waits", function()
+    server:always(service.target "Held", service.accepts_after "held")
+    local answered = 0
+    client:on("response", function()
+      answered = answered + 1
+      if answered == 5 then
+        server:release "held"
+      end
+    end)
+    enqueue(5)
+    assert(client:call("Held", { Message = "call" }))
+    assert.equal(6, answered)
+    assert.equal(6, #messages())
+  end)
+
+  it("goes on while another call of the client waits for its next try", function()
+    client = open(nil, { retry = { base = 0, cap = 0 } })
+    local target = service.target "Other"
+    server:always(target, service.refuses("FlowLimitExceeded", { headers = { { "Retry-After", "1" } } }))
+    client:on("retry", function()
+      server:always(target, service.accepts())
+    end)
+    enqueue(3)
+    assert.equal(2, assert(client:call("Other", { Message = "call" })).attempts)
+    assert.same({ 3, 0 }, { client:stats().outbox.accepted, client:stats().outbox.waiting })
+  end)
+
+  it("takes an action by both of its names", function()
+    local expected = {}
+    for _, action in ipairs(api.messages) do
+      for _, name in ipairs { action.name, action.method } do
+        local given = { action = name, message = "hello" }
+        for _, field in ipairs(action.fields) do
+          if field.name == "to" then
+            given.to = field.type == "ids" and { "user" } or "user"
+          elseif field.name == "room_id" then
+            given.room_id = "room"
+          end
+        end
+        assert(client:enqueue(given))
+        expected[#expected + 1] = service.target(action.name)
+      end
+    end
+    assert(client:enqueue(service.message()))
+    expected[#expected + 1] = service.target "SendRoomUnicast"
+    assert(client:drain())
+    local targets = {}
+    for i, request in ipairs(server:requests()) do
+      targets[i] = request.target
+    end
+    assert.same(expected, targets)
+  end)
+
+  it("keeps the fields as they were, whatever becomes of their table", function()
+    server:always(nil, service.accepts_after "answer")
+    enqueue(1)
+    local fields = message "2"
+    assert(client:enqueue(fields))
+    fields.message, fields.to, fields.action = "3", nil, "send_broadcast"
+    server:release "answer"
+    assert(client:drain())
+    assert.same({ "1", "2" }, messages())
+  end)
+
+  -- What is given, the field at fault, and what the message must have.
+  for name, case in pairs {
+    ["a bad ID"] = { message("x", { to = "a b" }), "to", "to has a space at position 2" },
+    ["a field that is missing"] = { { room_id = "room", message = "x" }, "to", "to is missing" },
+    ["a field that is unknown"] = { message("x", { mesage = "x" }), "mesage", "did you mean `message`?" },
+    ["an action that is unknown"] = {
+      message("x", { action = "sendunicst" }), "action", "did you mean `send_unicast`?",
+    },
+    ["an action that is none"] = { message("x", { action = 42 }), "action", "there are: send_unicast, " },
+    ["an action that is false"] = { message("x", { action = false }), "action", "not the name of a message action" },
+    ["another action of the service"] = { message("x", { action = "BanRoomUser" }), "action", "not the name" },
+    ["a split"] = {
+      message("x", { action = "batch_send_room_unicast", to = { "u" }, split = true }), "split", "enqueue each part",
+    },
+    ["a timeout that is none"] = { message("x", { timeout = "1" }), "timeout", "timeout must be a number of seconds" },
+    ["no table"] = { "hello", nil, "must be a table, not a string" },
+    ["nothing"] = { nil, nil, "must be a table, not nothing" },
+  } do
+    it("refuses at once " .. name, function()
+      local ok, err = client:enqueue(case[1])
+      assert.is_nil(ok)
+      assert.same({ "argument", "not_sent", 0, false }, { err.kind, err.outcome, err.attempts, err.retryable })
+      assert.equal(case[2], err.field)
+      assert.matches(case[3], err.message, 1, true)
+      assert.is_true(client:drain())
+      assert.same({ waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0 }, client:stats().outbox)
+      assert.equal(0, server:state().requests)
+    end)
+  end
+
+  describe("with bounds", function()
+    local size
+
+    before_each(function()
+      size = #assert(client:explain("SendRoomUnicast", message "1")).body
+      server:always(nil, service.accepts_after "answer")
+    end)
+
+    for name, bounds in pairs {
+      ["of messages"] = function() return { entries = 2 } end,
+      ["of bytes"] = function() return { bytes = 2 * size } end,
+    } do
+      it("refuses what is too much, and loses nothing: " .. name, function()
+        client = open(bounds())
+        enqueue(3) -- one of them is on its way
+        await_waiting(1)
+        local ok, err = client:enqueue(message "4")
+        assert.is_nil(ok)
+        assert.same({ "quota", "OutboxFull", "not_sent", true, 0, "SendRoomUnicast" },
+          { err.kind, err.code, err.outcome, err.retryable, err.attempts, err.action })
+        assert.matches(("2 messages of %d bytes wait already"):format(2 * size), err.message, 1, true)
+        assert.matches("client:drain()", err.advice, 1, true)
+        assert.same({ 1, 2 }, counts())
+        assert.equal(1, client:stats().outbox.refused)
+        server:release "answer"
+        assert.is_true(client:drain())
+        enqueue(1)
+        assert.is_true(client:drain())
+        assert.same({ "1", "2", "3", "1" }, messages())
+      end)
+    end
+
+    it("says that a message is too large for any room", function()
+      client = open { bytes = size - 1 }
+      local ok, err = client:enqueue(message "1")
+      assert.is_nil(ok)
+      assert.same({ "OutboxFull", "not_sent", false }, { err.code, err.outcome, err.retryable })
+      assert.equal(("the message takes %d bytes, and the outbox holds at most %d"):format(size, size - 1), err.message)
+      assert.matches("outbox (bytes)", err.advice, 1, true)
+    end)
+
+    it("takes a thousand unless told otherwise", function()
+      enqueue(1001)
+      local _, err = client:enqueue(message "x")
+      assert.equal("OutboxFull", err.code)
+      assert.same({ 1, 1000 }, counts())
+      server:release "answer"
+      assert.is_true(client:drain())
+    end)
+  end)
+
+  it("tells of a message that fails, and goes on", function()
+    server:script(service.accepts(), service.refuses("InvalidAccessKey", { status = 401 }), { act.read(), act.close() })
+    local failed = {}
+    client:on("failure", function(event)
+      local err = event.err
+      failed[#failed + 1] = { event.action, event.fields.message, err.code, err.outcome, err.attempts }
+    end)
+    enqueue(4)
+    assert.is_true(client:drain())
+    assert.same({
+      { "SendRoomUnicast", "2", "InvalidAccessKey", "rejected", 1 },
+      { "SendRoomUnicast", "3", "ConnectionClosed", "unknown", 1 },
+    }, failed)
+    assert.same(numbers(4), messages())
+    local outbox = client:stats().outbox
+    assert.same({ 2, 2 }, { outbox.accepted, outbox.failed })
+  end)
+
+  it("tries again like any call", function()
+    client = service.client(server)
+    server:script(service.refuses "FlowLimitExceeded", service.refuses "FlowLimitExceeded")
+    enqueue(1)
+    assert.is_true(client:drain())
+    assert.same({ "1", "1", "1" }, messages())
+    assert.equal(1, client:stats().outbox.accepted)
+  end)
+
+  it("takes from a handler what failed", function()
+    server:script(service.refuses "FlowLimitExceeded", service.refuses "FlowLimitExceeded")
+    client:on("failure", function(event)
+      assert(client:enqueue(event.fields))
+    end)
+    enqueue(3)
+    assert.is_true(client:drain())
+    local list = messages()
+    table.sort(list)
+    assert.same({ "1", "1", "2", "2", "3" }, list)
+    local outbox = client:stats().outbox
+    assert.same({ 3, 2 }, { outbox.accepted, outbox.failed })
+  end)
+
+  for _, event in ipairs { "request", "response", "retry", "failure" } do
+    it("lets a handler send and wait: " .. event, function()
+      client = open(nil, { retry = { tries = 2, base = 0, cap = 0 } })
+      client:on("failure", function() end)
+      server:script(service.refuses "FlowLimitExceeded")
+      server:always(nil, service.refuses "InvalidAccessKey")
+      local receipts, nested = {}, false
+      client:on(event, function()
+        if not nested then
+          nested = true
+          receipts[1] = client:call("Handler", { Message = "handler" })
+          assert(client:enqueue(message "from the handler"))
+        end
+      end)
+      server:always(service.target "Handler", service.accepts())
+      enqueue(2)
+      assert.is_true(client:drain())
+      assert.equal(event == "request" and 2 or 1, receipts[1].attempts)
+      local seen = {}
+      for _, each in ipairs(messages()) do
+        seen[each] = (seen[each] or 0) + 1
+      end
+      assert.same(event == "request" and { ["1"] = 1, ["2"] = 1, handler = 2, ["from the handler"] = 1 }
+        or { ["1"] = 2, ["2"] = 1, handler = 1, ["from the handler"] = 1 }, seen)
+    end)
+  end
+end)
+
+describe("client:drain", function()
+  local client
+
+  before_each(function()
+    client = service.client(server, { timeout = 0.1, retry = false })
+  end)
+
+  it("has nothing to wait for at first", function()
+    assert.is_true(client:drain())
+    assert.is_true(client:drain(0.001))
+  end)
+
+  for name, timeout in pairs { ["as long as it is told"] = 0.05, ["as long as the client's timeout"] = false } do
+    it("waits only " .. name .. ", and what is left goes on", function()
+      server:always(nil, service.accepts_after "answer")
+      for n = 1, 20 do
+        assert(client:enqueue(message(tostring(n), { timeout = 60 })))
+      end
+      local done, err = client:drain(timeout or nil)
+      assert.is_nil(done)
+      assert.same({ "timeout", "Timeout", true }, { err.kind, err.code, err.retryable })
+      assert.matches(("after %g seconds 20 enqueued messages are not through"):format(timeout or 0.1), err.message, 1,
+        true)
+      server:release "answer"
+      assert.is_true(client:drain(20))
+      assert.equal(20, #messages())
+    end)
+  end
+
+  it("never raises for its timeout", function()
+    for _, value in ipairs { 0, -1, 0 / 0, math.huge, "1", {}, true } do
+      local done, err = client:drain(value)
+      assert.is_nil(done)
+      assert.same({ "argument", "timeout", "not_sent" }, { err.kind, err.field, err.outcome })
+      assert.matches("timeout must be ", err.message, 1, true)
+    end
+  end)
+end)
+
+describe("what was enqueued", function()
+  --- Runs a script with `client`, of the server, and `message(text, changes)`, to its end.
+  local function run(script, options)
+    local code = ([[
+      local rtc = require "rtc"
+      %s = rtc.new { timeout = %g, outbox = { concurrency = 2 } }
+      local function message(text, timeout)
+        return { room_id = "room", to = "user", message = text, timeout = timeout }
+      end
+    ]]):format(options and options.client or "client", options and options.timeout or 10)
+    return process.run({ "lua5.4", "-e", code .. script }, { env = service.environment(server) })
+  end
+
+  local many = [[for n = 1, 20 do assert(client:enqueue(message(tostring(n)))) end ]]
+
+  local function all_came()
+    local seen, list = {}, messages()
+    for _, text in ipairs(list) do
+      seen[text] = true
+    end
+    assert.equal(20, #list)
+    for n = 1, 20 do
+      assert.is_true(seen[tostring(n)])
+    end
+  end
+
+  -- how the program ends, the exit code, and what standard error must have
+  for name, case in pairs {
+    ["the script's end"] = { "", 0, "^$" },
+    ["an error"] = { "error('wanted')", 1, "^lua5.4: %(command line%):%d+: wanted\n[^r]" },
+    ["an error that is a table"] = { "error({})", 1, "^lua5.4: %(error object is a table value%)\n[^r]" },
+    ["os.exit, told to close"] = { "os.exit(3, true)", 3, "^$" },
+    ["the script's end, after the client was dropped"] = { "client = nil collectgarbage() collectgarbage()", 0, "^$" },
+  } do
+    it("is still sent at " .. name, function()
+      local ended = run(many .. case[1])
+      assert.equal(case[2], ended.code)
+      assert.matches(case[3], ended.stderr)
+      all_came()
+    end)
+  end
+
+  it("is still sent when its client is local, and gone for long", function()
+    local ended = run([[
+      do
+        local own = rtc.new { outbox = { concurrency = 1 } }
+        for n = 1, 20 do assert(own:enqueue(message(tostring(n)))) end
+      end
+      for _ = 1, 10 do collectgarbage() end
+      assert(client:call("Other", { Message = "other" }))
+      assert(client:drain())
+      io.stdout:write("done")]])
+    assert.same({ 0, "done", "" }, { ended.code, ended.stdout, ended.stderr })
+    assert.equal(21, #messages())
+  end)
+
+  it("tries again at the end, too", function()
+    server:script(service.refuses("FlowLimitExceeded", { headers = { { "Retry-After", "0" } } }))
+    local ended = run(many)
+    assert.same({ 0, "" }, { ended.code, ended.stderr })
+    assert.equal(21, #messages())
+  end)
+
+  it("and fails at the end is told of", function()
+    server:script(service.refuses("InvalidAccessKey", { status = 401, message = "who?" }))
+    local ended = run [[assert(client:enqueue(message "1"))]]
+    assert.equal(0, ended.code)
+    assert.matches("^rtc: an enqueued message failed: SendRoomUnicast: InvalidAccessKey: who%? %(gateway, HTTP 401, "
+      .. "rejected, request 20250102030405AAAA%)\n  %-> Check access_key", ended.stderr)
+  end)
+
+  it("and fails is told to the handler, also at the end", function()
+    server:always(nil, service.refuses("InvalidAccessKey", { status = 401 }))
+    local ended = run [[
+      client:on("failure", function(event) print(event.action, event.fields.message, event.err.code) end)
+      assert(client:enqueue(message "1"))]]
+    assert.same({ 0, "SendRoomUnicast\t1\tInvalidAccessKey\n", "" }, { ended.code, ended.stdout, ended.stderr })
+  end)
+
+  it("and is not answered holds up the end for the client's timeout, and is told of", function()
+    server:always(nil, { act.read(), act.wait() })
+    local ended = run([[for n = 1, 4 do assert(client:enqueue(message(tostring(n), 60))) end]], { timeout = 0.3 })
+    assert.equal(0, ended.code)
+    local lines = {}
+    for line in ended.stderr:gmatch "[^\n]+" do
+      lines[#lines + 1] = line
+    end
+    local cancelled = "rtc: an enqueued message failed: SendRoomUnicast: Cancelled: the program ended before it was "
+      .. "its turn (cancelled, not sent)"
+    assert.same({
+      cancelled, cancelled,
+      "rtc: the program ended while 2 enqueued messages were on their way: they may have been delivered",
+    }, lines)
+    assert.equal(2, #messages())
+  end)
+
+  it("may have been delivered when its own time ends before", function()
+    server:always(nil, { act.read(), act.wait() })
+    local ended = run([[for n = 1, 2 do assert(client:enqueue(message(tostring(n), 0.2))) end]], { timeout = 10 })
+    assert.equal(0, ended.code)
+    local _, told = ended.stderr:gsub("rtc: an enqueued message failed: SendRoomUnicast: Timeout: [^\n]*"
+      .. "outcome unknown: it may have been delivered", "")
+    assert.equal(2, told, ended.stderr)
+  end)
+
+  it("does not keep a client that has sent all", function()
+    local weak = setmetatable({}, { __mode = "k" })
+    do
+      local client = service.client(server)
+      assert(client:enqueue(message "1"))
+      assert(client:drain())
+      weak[client] = true
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(weak))
+  end)
+
+  describe("is not sent by a forked child, whatever that does:", function()
+    for name, case in pairs {
+      ["ending"] = { "os.exit(0, true)", {} },
+      ["draining"] = { "assert(client:drain()) os.exit(0, true)", {} },
+      ["counting"] = {
+        "local outbox = client:stats().outbox assert(outbox.waiting + outbox.in_flight == 0) os.exit(0, true)", {},
+      },
+      ["sending"] = { [[assert(client:send_room_unicast(message "child")) os.exit(0, true)]], { "child" } },
+      ["enqueueing"] = { [[assert(client:enqueue(message "child")) os.exit(0, true)]], { "child" } },
+      ["enqueueing and draining"] = {
+        [[for _ = 1, 3 do assert(client:enqueue(message "child")) end assert(client:drain()) native.leave(0)]],
+        { "child", "child", "child" },
+      },
+    } do
+      it(name, function()
+        server:script(service.accepts_after "held")
+        local parent = child.start([[
+          engine.pid = engine.pid or native.getpid
+          local rtc = require "rtc"
+          local client = rtc.new { outbox = { concurrency = 1 } }
+          local function message(text) return { room_id = "room", to = "user", message = text } end
+          for n = 1, 3 do assert(client:enqueue(message(tostring(n)))) end
+          say "queued"
+          native.read(0)
+          local pid = native.fork()
+          if pid == 0 then
+            local ok, err = pcall(function() ]] .. case[1] .. [[ end)
+            io.stderr:write(tostring(err), "\n")
+            native.leave(1)
+          end
+          local code
+          repeat
+            native.sleep(0.005)
+            code = native.reap(pid)
+          until code
+          native.forget(pid)
+          say("child " .. code)
+          native.read(0)
+          assert(client:drain())
+          say("parent")
+        ]], {}, { stdin = "pipe", env = service.environment(server) })
+        finally(function() parent:close() end)
+        assert.equal("queued", parent:line())
+        await_waiting(1)
+        parent:write "fork\n"
+        assert.equal("child 0", parent:line(), parent:stderr())
+        local expected = { "1", table.unpack(case[2]) }
+        assert.same(expected, messages())
+        server:release "held"
+        parent:write "go on\n"
+        assert.equal("parent", parent:line(), parent:stderr())
+        assert.same({ 0, "" }, { parent:wait(), parent:stderr() })
+        expected[#expected + 1] = "2"
+        expected[#expected + 1] = "3"
+        assert.same(expected, messages())
+      end)
+    end
+  end)
+end)
