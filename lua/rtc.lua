@@ -17,6 +17,7 @@ local errors = require "rtc.error"
 local events = require "rtc.events"
 local help = require "rtc.help"
 local options = require "rtc.options"
+local proxy = require "rtc.proxy"
 local quota = require "rtc.quota"
 local retry = require "rtc.retry"
 local sandbox = require "rtc.sandbox.defaults"
@@ -62,7 +63,7 @@ end
 local function engine_options(given)
   return {
     ca_file = given.ca_file, ca_path = given.ca_path, cert_file = given.cert_file, key_file = given.key_file,
-    connections = given.pool_size, idle_timeout = given.keep_alive,
+    proxy = given.proxy, connections = given.pool_size, idle_timeout = given.keep_alive,
   }
 end
 
@@ -85,55 +86,73 @@ local function make_keys(found, region, service, clock)
   return credential_provider.static(make_signer(found), text.masked(found.access_key))
 end
 
+--- The options as a table.
+---@return table|nil
+---@return string|nil problem
+local function as_table(given)
+  if given == nil then
+    return {}
+  elseif type(given) == "string" then
+    return { endpoint = given }
+  elseif type(given) ~= "table" then
+    return nil, "options must be a table, or an endpoint as a string, not a " .. type(given)
+  end
+  return given
+end
+
+--- What the options and the environment say together.
+---@return table|nil settings  checked options, `target`, `found` (credentials) and `defaults`
+---@return string|nil problem
+local function settle(given)
+  local settings, problem = {}, nil
+  given, problem = as_table(given)
+  if problem then
+    return nil, problem
+  end
+  settings.options, problem = options.check(options.client, given)
+  if problem then
+    return nil, problem
+  elseif settings.options.key_file and not settings.options.cert_file then
+    return nil, "key_file needs cert_file: the path of the certificate that the key belongs to"
+  end
+  settings.target, problem = find_endpoint(settings.options)
+  if problem then
+    return nil, problem
+  end
+  settings.found, problem = credentials.find(settings.options, settings.target)
+  if problem then
+    return nil, problem
+  end
+  settings.defaults, problem = find_defaults(settings.options, settings.target)
+  return not problem and settings or nil, problem
+end
+
 --- Makes a client, or says why not.
 ---@return rtc.Client|nil
 ---@return string|nil problem
 local function build(given)
-  if given == nil then
-    given = {}
-  elseif type(given) == "string" then
-    given = { endpoint = given }
-  elseif type(given) ~= "table" then
-    return nil, "options must be a table, or an endpoint as a string, not a " .. type(given)
-  end
-  local checked, problem = options.check(options.client, given)
-  if not checked then
+  local settings, problem = settle(given)
+  if not settings then
     return nil, problem
   end
-  local target, found, defaults
-  target, problem = find_endpoint(checked)
-  if not target then
-    return nil, problem
-  end
-  found, problem = credentials.find(checked, target)
-  if not found then
-    return nil, problem
-  end
-  defaults, problem = find_defaults(checked, target)
-  if not defaults then
-    return nil, problem
-  end
-  if checked.key_file and not checked.cert_file then
-    return nil, "key_file needs cert_file: the path of the certificate that the key belongs to"
-  end
+  local checked, target, found = settings.options, settings.target, settings.found
   local made, runtime = pcall(blocking.new, engine_options(checked))
   if not made then
     return nil, tostring(runtime)
   end
-  local region, proxy = checked.region or target.region, checked.proxy
-  local clock = clocks.new()
-  local new = client.new({
-    endpoint = target, defaults = defaults, region = region, runtime = runtime, clock = clock,
+  local region, clock = checked.region or target.region, clocks.new()
+  local new = client.new {
+    endpoint = target, defaults = settings.defaults, region = region, runtime = runtime, clock = clock,
     keys = make_keys(found, region, checked.service, clock),
-    proxy = function() return proxy end, -- it may hold a password
+    proxied = (checked.proxy or "") ~= "", hide_proxy = proxy.hider(checked.proxy, target.scheme),
     retry = retry.new(checked.retry), quota = quota.new(checked.quota, found.access_key or tostring(found.provider)),
-    events = events.new(), counters = stats.new(),
+    events = events.new(), counters = stats.new(), outbox = checked.outbox or {},
     version = checked.version or api.default_version,
     timeout = checked.timeout or 10, try_timeout = checked.try_timeout or 5,
     connect_timeout = checked.connect_timeout or 3,
     max_response = checked.max_response or 1048576,
     user_agent = checked.user_agent or "rtc-lua/" .. core.version,
-  }, checked.outbox or {})
+  }
   if environment.get("RTC_DEBUG") == "1" then
     debug_log.attach(new)
   end

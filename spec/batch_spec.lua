@@ -143,17 +143,18 @@ end)
 
 describe("a list that is split", function()
   for _, count in ipairs { 1, 600 } do
-    it(("into one part is a call like any other: %d"):format(count), function()
+    it(("into one part says so, too: %d"):format(count), function()
       local receipt = assert(send(receivers(count), split))
-      assert.is_nil(receipt.parts)
+      assert.same({ 1, count }, { #receipt.parts, #receipt.parts[1].to })
+      assert.is_nil(tostring(receipt):find("parts", 1, true))
       assert.equal(1, receipt.attempts)
       assert.equal(1, #bodies())
       assert.same(receivers(count), bodies()[1].To)
 
       server:always(nil, service.refuses("InvalidAccessKey", { status = 401 }))
       local _, err = send(receivers(count), split)
-      assert.same({ "InvalidAccessKey", "rejected", 1 }, { err.code, err.outcome, err.attempts })
-      assert.is_nil(err.parts)
+      assert.same({ "InvalidAccessKey", "no", "rejected", 1, 1 },
+        { err.code, err.message, err.outcome, err.attempts, #err.parts })
     end)
   end
 

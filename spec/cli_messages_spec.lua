@@ -4,6 +4,7 @@ local json = require("cjson").new()
 local fault_server = require "spec.support.fault_server"
 local listen = require "rtc.sandbox.listen"
 local native = require "spec.support.native"
+local process = require "spec.support.process"
 local tree = require "spec.support.tree"
 
 local act = fault_server.act
@@ -184,6 +185,18 @@ describe("rtc", function()
     assert.equal(1, #server:requests())
   end)
 
+  it("exits by what became of the message, also when nobody can read of it", function()
+    local server = fault_server.start()
+    server:always(nil, { act.read(), act.close() })
+    local env = tree.environment(keys_for(server).env)
+    for output, ignore in pairs { ["/dev/full"] = "", ["| true"] = "trap '' PIPE; " } do
+      local script = ignore .. "set -o pipefail; tools/lua bin/rtc unicast --to alice --json hello "
+        .. (output:find("|") and output or ">" .. output)
+      local result = process.run({ "bash", "-c", script }, { env = env })
+      assert.equal(3, result.code, output .. result.stderr)
+    end
+  end)
+
   it("ends a call after --timeout seconds", function()
     local server = fault_server.start()
     server:always(nil, { act.read(), act.wait() })
@@ -206,6 +219,23 @@ describe("rtc", function()
         :gsub("\226\128\174", "\\u202e"))
     end)
 
+    it("prints a result as it came, and nothing that commands a terminal", function()
+      local came = '{"id": 1234567890123456, "none": [], "text": "a/b\\"}\\u202e\226\128\174", "list": [1, [{}], true]}'
+      for _, case in ipairs { { came, (came:gsub("\226\128\174", "\\u{202E}")) }, { "false", "false" },
+        { "null", "null" }, { '"\155"', '"\\x9B"' }, { "-1.5e3", "-1.5e3" } } do
+        local server = fault_server.start()
+        server:always(nil, { act.read(), act.answer {
+          body = ('{"Other":{"Result":"]}"},"ResponseMetadata":{"RequestId":"1"}, "Result" : %s\n}'):format(case[1]) } })
+        local printed = succeeds({ "call", "Anything" }, keys_for(server))
+        assert.equal(case[2] .. "\n", printed:match("\n(.*)$"))
+        local line = succeeds({ "call", "Anything", "--json" }, keys_for(server))
+        assert.is_nil(line:find("[%z\1-\9\11-\31\127]"), line)
+        local expected = case[1]:gsub("\226\128\174", "\\u202e"):gsub("\155", "\\ufffd")
+        assert.equal(expected, line:match('"result":(.*)}\n$'))
+        assert.is_not_nil(json.decode(line).result)
+      end
+    end)
+
     it("takes its body from the argument, a file or standard input, or sends {}", function()
       local server = fault_server.start()
       server:always(nil, { act.read(), act.answer { body = '{"ResponseMetadata":{"RequestId":"1"}}' } })
@@ -214,12 +244,14 @@ describe("rtc", function()
       local options = keys_for(server)
       options.stdin = '{"a":3}'
       succeeds({ "call", "KickUser", "-" }, options)
+      options.stdin = '{"a":4}'
+      succeeds({ "call", "KickUser" }, options)
       succeeds({ "call", "KickUser" }, keys_for(server))
       local bodies = {}
       for i, request in ipairs(server:requests()) do
         bodies[i] = request.body
       end
-      assert.same({ '{"a":1}', '{"a":2}', '{"a":3}', "{}" }, bodies)
+      assert.same({ '{"a":1}', '{"a":2}', '{"a":3}', '{"a":4}', "{}" }, bodies)
     end)
 
     it("says what the service says of an action that it does not have", function()
@@ -242,6 +274,8 @@ describe("rtc", function()
     ["no action to call"] = { 2, "missing argument 'action'", { "call" } },
     ["an action that is none"] = { 1, "action must be the name of an action", { "call", "Ban User" } },
     ["a method that is none"] = { 1, '%-%-method must be "GET" or "POST"', { "call", "A", "--method", "PUT" } },
+    ["a parameter twice"] = { 2, "%-%-query: 'x' is given twice",
+      { "call", "A", "--query", "x=1", "--query", "x=2" } },
     ["a parameter without a value"] = { 2, "%-%-query: 'x' is not name=value", { "call", "A", "--query", "x" } },
     ["a body with GET"] = { 1, "body must be nil with GET", { "call", "A", "--method", "GET", "{}" } },
     ["a parameter that is the call's own"] = { 1, "%-%-query must not have Action",

@@ -130,7 +130,7 @@ describe("a client's events", function()
     local function response(number, answer)
       return {
         action = "SendRoomUnicast", version = "2020-12-01", attempt = number, elapsed = "number", reused = number == 2,
-        sent_bytes = #second.body, received_bytes = #answer.body,
+        sent = true, sent_bytes = #second.body, received_bytes = #answer.body,
       }
     end
     assert.same(request(1), shown(events[1].event))
@@ -149,7 +149,7 @@ describe("a client's events", function()
     server:script(closed)
     local _, err = send(client)
     assert.same({
-      action = "SendRoomUnicast", version = "2020-12-01", attempt = 1, elapsed = "number", reused = false,
+      action = "SendRoomUnicast", version = "2020-12-01", attempt = 1, elapsed = "number", reused = false, sent = true,
       sent_bytes = #requests()[1].body, received_bytes = 0,
     }, shown(events[2].event))
     assert.same(err, events[2].event.err)
@@ -356,7 +356,7 @@ describe("a handler that raises", function()
     ["a string"] = { [["bad luck"]], "bad luck" },
     ["what commands a terminal"] = { [["\27[2J\nall is well"]], [[\x1B[2J\x0Aall is well]] },
     ["a table that cannot be shown"] = { "setmetatable({}, { __tostring = error })", "a table" },
-    ["nothing"] = { "nil", "a nil" },
+    ["nothing"] = { "nil", "nil" },
   } do
     it("changes nothing, and is told of: " .. name, function()
       server:script(service.refuses("FlowLimitExceeded", { headers = { { "Retry-After", "0" } } }),

@@ -72,9 +72,22 @@ describe("a proxy", function()
     assert.same({ 0, 1 }, { #proxy:requests(), #server:requests() })
   end)
 
+  it("that repeats what it was told shows no password", function()
+    local url = proxy.url:gsub("//", "//me:hunter2hunter%%32@")
+    for _, repeated in ipairs { "Basic bWU6aHVudGVyMmh1bnRlcjI=", "me:hunter2hunter2", "you are hunter2hunter2" } do
+      proxy:script { act.read(), act.answer { status = 407, body = "<p>" .. repeated } }
+      local client = open { endpoint = "http://service.test", allow_http = true, proxy = url }
+      local _, err = client:send_room_unicast(call)
+      assert.same({ "BadAnswer", 407, "unknown" }, { err.code, err.http_status, err.outcome })
+      assert.matches("[hidden]", err.message, 1, true)
+      assert.is_nil(tostring(err):find("hunter", 1, true) or tostring(err):find("bWU6", 1, true))
+    end
+    assert.equal("Basic bWU6aHVudGVyMmh1bnRlcjI=", proxy:requests()[1].headers["proxy-authorization"])
+  end)
+
   describe("of the environment", function()
     --- What becomes of a call in a process with these variables.
-    local function send(options, env)
+    local function send(options, env, print)
       local all = { https_proxy = false, HTTPS_PROXY = false, http_proxy = false, HTTP_PROXY = false,
         all_proxy = false, ALL_PROXY = false, no_proxy = false, NO_PROXY = false }
       for name, value in pairs(env) do
@@ -84,7 +97,7 @@ describe("a proxy", function()
         local client = require "rtc".new { endpoint = "http://service.test", allow_http = true, access_key = "k",
           secret_key = "s", app_id = "a", from = "f", retry = false, %s }
         local receipt, err = client:send_room_unicast { room_id = "r", to = "u", message = "m" }
-        print(receipt and "accepted" or err.code)]]):format(options) }, { env = all })
+        %s]]):format(options, print or 'print(receipt and "accepted" or err.code)') }, { env = all })
       assert.equal("", child.stderr)
       return child.stdout
     end
@@ -100,6 +113,16 @@ describe("a proxy", function()
         assert.equal(0, #proxy:requests())
       end)
     end
+
+    it("that is no URL is told of without its password", function()
+      for _, url in ipairs { "http://me:hunter2/x@proxy.test:80", "ftp://me:hunter2@proxy.test",
+        "http://me:hunter2@proxy.test:80x", "http://me:hun ter2@proxy.test" } do
+        local said = send("", { http_proxy = url }, "print(err)")
+        assert.is_nil(said:find("hun", 1, true), said)
+        assert.matches("^SendRoomUnicast: ProxyFailed: .*%(network, not sent%)\n  %-> The environment's http_proxy names "
+          .. "a proxy", said)
+      end
+    end)
 
     it("is not used with proxy = false, and gives way to the option", function()
       assert.equal("DNSFailed\n", send("proxy = false", { http_proxy = proxy.url }))

@@ -5,6 +5,7 @@ local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local process = require "spec.support.process"
+local rtc = require "rtc"
 local service = require "spec.support.service"
 
 local act = fault_server.act
@@ -281,12 +282,70 @@ describe("client:enqueue", function()
     assert.equal(1, client:stats().outbox.accepted)
   end)
 
+  describe("is not stopped by", function()
+    it("an error in a task", function()
+      local lost = {}
+      client = open(nil, { quota = { store = { take = function() return coroutine.yield() end } } })
+      client:on("failure", function(event)
+        lost[#lost + 1] = { event.fields.message, event.err.kind, event.err.outcome }
+        assert.matches("an error in the program ended the call: it yielded", event.err.message, 1, true)
+      end)
+      enqueue(3)
+      assert.is_true(client:drain())
+      assert.same({ { "1", "cancelled", "unknown" }, { "2", "cancelled", "unknown" }, { "3", "cancelled", "unknown" } },
+        lost)
+      assert.equal(3, client:stats().outbox.failed)
+      assert.same({ 0, 0 }, counts())
+    end)
+
+    it("a store of the rate limit that raises", function()
+      local codes = {}
+      client = open(nil, { quota = { store = { take = function() error("the store is down") end } } })
+      client:on("failure", function(event)
+        codes[#codes + 1] = { event.err.kind, event.err.code, event.err.outcome, event.err.retryable }
+      end)
+      enqueue(2)
+      assert.is_true(client:drain())
+      local failed = { "config", "QuotaStoreFailed", "not_sent", true }
+      assert.same({ failed, failed }, codes)
+      assert.same({}, messages())
+    end)
+
+    it("a limit that lets few through in a call's time", function()
+      client = open({ concurrency = 4 }, { timeout = 0.2, quota = { rate = 25, burst = 1, key = "slow" } })
+      enqueue(12)
+      assert.is_true(client:drain(20))
+      assert.equal(12, #messages())
+      assert.equal(12, client:stats().outbox.accepted)
+    end)
+
+    it("what fails at once and is enqueued again", function()
+      local times = 0
+      client = rtc.new { endpoint = server.url, app_id = "app", from = "me", credentials = function()
+        return nil, "not yet"
+      end }
+      client:on("failure", function(event)
+        times = times + 1
+        if times < 50 then
+          assert(client:enqueue(event.fields))
+        end
+      end)
+      enqueue(1)
+      assert.is_true(times < 50) -- it returned before all that
+      assert.is_true(client:drain(20))
+      assert.equal(50, times)
+    end)
+  end)
+
   it("takes from a handler what failed", function()
-    server:script(service.refuses "FlowLimitExceeded", service.refuses "FlowLimitExceeded")
+    local first = service.refuses "FlowLimitExceeded"
+    table.insert(first, 2, act.wait("all are there"))
+    server:script(first, service.refuses "FlowLimitExceeded")
     client:on("failure", function(event)
       assert(client:enqueue(event.fields))
     end)
     enqueue(3)
+    server:release("all are there")
     assert.is_true(client:drain())
     local list = messages()
     table.sort(list)
@@ -353,7 +412,7 @@ describe("client:drain", function()
   end
 
   it("never raises for its timeout", function()
-    for _, value in ipairs { 0, -1, 0 / 0, math.huge, "1", {}, true } do
+    for _, value in ipairs { -1, 0 / 0, math.huge, "1", {}, true } do
       local done, err = client:drain(value)
       assert.is_nil(done)
       assert.same({ "argument", "timeout", "not_sent" }, { err.kind, err.field, err.outcome })
@@ -441,6 +500,42 @@ describe("what was enqueued", function()
     assert.same({ 0, "SendRoomUnicast\t1\tInvalidAccessKey\n", "" }, { ended.code, ended.stdout, ended.stderr })
   end)
 
+  it("is still sent with keys of a function, which it is asked for at the end", function()
+    local ended = run([[
+      local own = rtc.new { outbox = { concurrency = 1 }, credentials = function()
+        return { access_key = "AKLTkey", secret_key = "secret" }
+      end }
+      for n = 1, 20 do assert(own:enqueue(message(tostring(n)))) end]])
+    assert.same({ 0, "" }, { ended.code, ended.stderr })
+    all_came()
+  end)
+
+  it("and enqueued again by a handler does not hold up the end", function()
+    server:always(nil, service.refuses("InvalidAccessKey", { status = 401 }))
+    local ended = run([[
+      client:on("failure", function(event)
+        local ok, err = client:enqueue(event.fields)
+        print(event.fields.message, ok, err and err.code, err and err.outcome)
+      end)
+      for n = 1, 2 do assert(client:enqueue(message(tostring(n)))) end]])
+    assert.same({ 0, "" }, { ended.code, ended.stderr })
+    assert.equal(2, select(2, ended.stdout:gsub("%d\tnil\tCancelled\tnot_sent\n", "")))
+  end)
+
+  it("and is on its way at the end is told to the handler", function()
+    server:always(nil, { act.read(), act.wait() })
+    local ended = run([[
+      client:on("failure", function(event) print(event.fields.message, event.err.code, event.err.outcome) end)
+      for n = 1, 3 do assert(client:enqueue(message(tostring(n), 60))) end]], { timeout = 0.3 })
+    assert.same({ 0, "" }, { ended.code, ended.stderr })
+    local lines = {}
+    for line in ended.stdout:gmatch("[^\n]+") do
+      lines[#lines + 1] = line
+    end
+    table.sort(lines)
+    assert.same({ "1\tCancelled\tunknown", "2\tCancelled\tunknown", "3\tCancelled\tnot_sent" }, lines)
+  end)
+
   it("and is not answered holds up the end for the client's timeout, and is told of", function()
     server:always(nil, { act.read(), act.wait() })
     local ended = run([[for n = 1, 4 do assert(client:enqueue(message(tostring(n), 60))) end]], { timeout = 0.3 })
@@ -449,12 +544,10 @@ describe("what was enqueued", function()
     for line in ended.stderr:gmatch "[^\n]+" do
       lines[#lines + 1] = line
     end
-    local cancelled = "rtc: an enqueued message failed: SendRoomUnicast: Cancelled: the program ended before it was "
-      .. "its turn (cancelled, not sent)"
-    assert.same({
-      cancelled, cancelled,
-      "rtc: the program ended while 2 enqueued messages were on their way: they may have been delivered",
-    }, lines)
+    local failed = "rtc: an enqueued message failed: SendRoomUnicast: Cancelled: the program ended "
+    local waited = failed .. "before its turn came (cancelled, not sent)"
+    local left = failed .. "while it was on its way (cancelled, outcome unknown: it may have been delivered)"
+    assert.same({ waited, waited, left, left }, lines)
     assert.equal(2, #messages())
   end)
 

@@ -649,8 +649,9 @@ static CURLcode set_request(CURL *easy, call *c)
     SET(&s, CURLOPT_URL, c->url);
     set_method(&s, c);
     SET(&s, CURLOPT_HTTPHEADER, &c->lines[0]);
-    SET(&s, CURLOPT_PROXY, c->proxy);
-    SET(&s, CURLOPT_NOPROXY, c->proxy != NULL ? "" : NULL); /* the environment's exceptions are for its own proxies */
+    const char *proxy = c->proxy != NULL ? c->proxy : c->engine->options.proxy;
+    SET(&s, CURLOPT_PROXY, proxy);
+    SET(&s, CURLOPT_NOPROXY, proxy != NULL ? "" : NULL); /* the environment's exceptions are for its own proxies */
     SET(&s, CURLOPT_FRESH_CONNECT, c->fresh ? 1L : 0L);
     /* The limits of time are the engine's own: libcurl's can be lost, when its timer fires a moment before its clock
      * agrees. This one also divides the time among a name's addresses, when the first does not answer. */
@@ -716,6 +717,12 @@ static bool was_refused_by_proxy(const call *c)
     return c->starts == 0 && proxy_status(c) != 0;
 }
 
+/* libcurl did not understand the proxy's URL. */
+static bool has_bad_proxy(const call *c)
+{
+    return strncmp(c->exchange.message, "Unsupported proxy", 17) == 0;
+}
+
 static rtc_failure failure_of(const call *c, CURLcode code)
 {
     if (c->too_large || code == CURLE_FILESIZE_EXCEEDED || has_endless_line(c, code)) {
@@ -723,6 +730,9 @@ static rtc_failure failure_of(const call *c, CURLcode code)
     }
     if (c->died) {
         return RTC_CONNECTION_CLOSED;
+    }
+    if (has_bad_proxy(c)) {
+        return RTC_PROXY_FAILED;
     }
     switch (code) {
     case CURLE_OK:
@@ -785,7 +795,11 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
 {
     char *message = c->exchange.message;
     size_t room = sizeof c->exchange.message;
-    if (c->died) {
+    if (has_bad_proxy(c)) { /* libcurl shows it whole, with its password */
+        snprintf(message, room,
+                 "the proxy's URL can't be used: it is http://[name:password@]host[:port], percent-encoded where need "
+                 "be");
+    } else if (c->died) {
         snprintf(message, room, "the connection was closed before an answer came");
     } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > MAX_HEADERS || has_endless_line(c, code))) {
         snprintf(message, room, "the answer's headers are longer than %d bytes", (int)MAX_HEADERS);
@@ -1138,6 +1152,10 @@ static void free_options(rtc_engine *e)
     free((char *)e->options.ca_path);
     free((char *)e->options.cert_file);
     free((char *)e->options.key_file);
+    if (e->options.proxy != NULL) {
+        explicit_bzero((char *)e->options.proxy, strlen(e->options.proxy)); /* it may hold a password */
+        free((char *)e->options.proxy);
+    }
 }
 
 static void close_engine(rtc_engine *e)
@@ -1188,7 +1206,8 @@ static bool copy_options(rtc_engine_options *to, const rtc_engine_options *from)
     bool copied = copy_option(&to->ca_file, from->ca_file);
     copied = copy_option(&to->ca_path, from->ca_path) && copied;
     copied = copy_option(&to->cert_file, from->cert_file) && copied;
-    return copy_option(&to->key_file, from->key_file) && copied;
+    copied = copy_option(&to->key_file, from->key_file) && copied;
+    return copy_option(&to->proxy, from->proxy) && copied;
 }
 
 rtc_engine *rtc_engine_new(const rtc_engine_options *options, const char **why)

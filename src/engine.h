@@ -23,6 +23,7 @@ typedef struct rtc_engine_options {
     const char *ca_path;   /* a folder as c_rehash makes it; NULL: none */
     const char *cert_file; /* PEM, for a server that asks for a certificate; NULL: it gets none */
     const char *key_file;  /* PEM, not encrypted: the key of cert_file's certificate; NULL: it stands there too */
+    const char *proxy;     /* of requests that name none: URL; "": none at all; NULL: the environment's */
 } rtc_engine_options;
 
 typedef struct rtc_header {
@@ -41,7 +42,7 @@ typedef struct rtc_request {
     double try_timeout;     /* seconds from leaving the queue */
     double connect_timeout; /* seconds until the connection stands, TLS included */
     size_t max_response;    /* bytes of an answer's body */
-    const char *proxy;      /* URL; "": none at all; NULL: the environment's */
+    const char *proxy;      /* URL; "": none at all; NULL: the engine's */
 } rtc_request;
 
 typedef enum rtc_failure {

@@ -531,15 +531,24 @@ static long option_whole(lua_State *L, const char *name, long fallback, long lea
 }
 
 /* The option stays on the stack, so that its text stays good. */
-static const char *option_path(lua_State *L, const char *name)
+static const char *option_text(lua_State *L, const char *name)
 {
     lua_getfield(L, 1, name);
     if (lua_isnil(L, -1)) {
         return NULL;
     }
     size_t len = 0;
-    const char *path = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-    if (path == NULL || len == 0 || strlen(path) != len) {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    if (text == NULL || strlen(text) != len) {
+        luaL_error(L, "%s must be a string without NUL", name);
+    }
+    return text;
+}
+
+static const char *option_path(lua_State *L, const char *name)
+{
+    const char *path = option_text(L, name);
+    if (path != NULL && path[0] == 0) {
         luaL_error(L, "%s must be the path of a file or folder", name);
     }
     return path;
@@ -547,8 +556,8 @@ static const char *option_path(lua_State *L, const char *name)
 
 static void check_option_names(lua_State *L)
 {
-    static const char *const known[] = {"connections", "idle_timeout", "max_age", "ca_file",
-                                        "ca_path",     "cert_file",    "key_file"};
+    static const char *const known[] = {"connections", "idle_timeout", "max_age",  "ca_file",
+                                        "ca_path",     "cert_file",    "key_file", "proxy"};
     lua_pushnil(L);
     while (lua_next(L, 1) != 0) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
@@ -558,8 +567,8 @@ static void check_option_names(lua_State *L)
         }
         if (!found) {
             luaL_error(L,
-                       "unknown option '%s'; known are connections, idle_timeout, max_age, ca_file, ca_path, cert_file "
-                       "and key_file",
+                       "unknown option '%s'; known are connections, idle_timeout, max_age, ca_file, ca_path, "
+                       "cert_file, key_file and proxy",
                        name);
         }
         lua_pop(L, 1);
@@ -603,6 +612,7 @@ static int new_engine(lua_State *L)
     options.ca_path = option_path(L, "ca_path");
     options.cert_file = option_path(L, "cert_file");
     options.key_file = option_path(L, "key_file");
+    options.proxy = option_text(L, "proxy");
     if (options.key_file != NULL && options.cert_file == NULL) {
         return luaL_error(L, "key_file needs cert_file: the path of the certificate that the key belongs to");
     }

@@ -124,6 +124,17 @@ for _, action in ipairs(api.messages) do
   api.actions[action.name] = action
 end
 
+--- The field of an action that holds a list of receivers.
+---@param action rtc.api.Action
+---@return rtc.api.Field|nil
+function api.list_field(action)
+  for _, field in ipairs(action.fields) do
+    if field.type == "ids" then
+      return field
+    end
+  end
+end
+
 local by_any_name = {}
 --- The names that `api.find` takes, the client's and the service's.
 ---@type string[]

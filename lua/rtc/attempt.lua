@@ -45,10 +45,9 @@ local function http_request(client, call, signed, left)
   end
   return {
     url = attempt.url(client, signed.query), method = call.method, headers = headers, body = call.body,
-    timeout = left, try_timeout = client.try_timeout, connect_timeout = client.connect_timeout,
+    timeout = math.max(left, 0.001), try_timeout = client.try_timeout, connect_timeout = client.connect_timeout,
     max_response = client.max_response,
-    -- What is on this machine never goes through a proxy.
-    proxy = client.endpoint.loopback and "" or client.proxy(),
+    proxy = client.endpoint.loopback and "" or nil, -- what is on this machine never goes through one
   }
 end
 
@@ -64,12 +63,12 @@ local function advise(client, failure)
   elseif target.loopback and code == "TLSFailed" then
     return ("If plain http is spoken there, write http://%s:%d"):format(target.host, target.port)
   elseif code == "CertificateFailed" then
-    return "Whom to trust is said by ca_file and ca_path (a proxy that looks into TLS has an authority of its own), and "
-      .. "what to show to the server by cert_file and key_file."
+    return "Whom to trust is said by ca_file and ca_path (a proxy that looks into TLS has an authority of its own), "
+      .. "and what to show to the server by cert_file and key_file."
   elseif target.loopback or not may_be_the_proxy[code] then
     return nil
-  elseif client.proxy() then
-    return client.proxy() ~= "" and "The option proxy names a proxy: check it." or nil
+  elseif client.proxied then
+    return "The option proxy names a proxy: check it."
   end
   local variable = environment.proxy(target.scheme)
   return variable
@@ -143,12 +142,15 @@ local function judge(client, call, exchange)
   elseif read.fault then
     err = refusal(exchange, read)
   else
-    return receipts.new {
+    local receipt = {
       request_id = read.request_id, action = call.action,
       version = read.version or call.version, region = read.region or client.region,
       http_status = exchange.status, elapsed = exchange.elapsed, message = read.message,
-      result = call.wants_result and read.result or nil,
     }
+    if call.wants_result then
+      receipt.result, receipt.body = read.result, exchange.body
+    end
+    return receipts.new(receipt)
   end
   err.retry_after = retry.read_after(exchange.headers["retry-after"], client.clock:now())
   return nil, err
@@ -156,13 +158,13 @@ end
 
 local from_outside = { "message", "code", "class", "request_id", "version", "region" }
 
---- Takes what was secret among the sent headers out of a receipt or an error. The secret key never leaves this machine,
---- but an answer can repeat the token and the signature.
-local function conceal(told, sent)
+--- Takes what was secret among what was sent out of a receipt or an error. The secret key never leaves this machine,
+--- but an answer can repeat the token and the signature, and what a proxy was told.
+local function conceal(client, told, sent)
   local signature = sent.Authorization:match("Signature=(%x+)")
   for _, name in ipairs(from_outside) do
     local value = told[name]
-    told[name] = value and text.without(text.without(value, sent["X-Security-Token"]), signature)
+    told[name] = value and client.hide_proxy(text.without(text.without(value, sent["X-Security-Token"]), signature))
   end
 end
 
@@ -194,7 +196,7 @@ function attempt.make(client, call, signer, number, left)
   else
     err = no_answer(client, failure)
   end
-  conceal(receipt or err, signed.headers)
+  conceal(client, receipt or err, signed.headers)
   return receipt, err, exchange or failure
 end
 

@@ -1,21 +1,11 @@
 --- A list of receivers that is too long for one call: sent in parts, and told of as one.
 
+local api = require "rtc.api"
 local errors = require "rtc.error"
 local fields = require "rtc.fields"
 local receipts = require "rtc.receipt"
 
 local batch = {}
-
---- The field of an action that holds a list of receivers.
----@param action rtc.api.Action
----@return rtc.api.Field|nil
-function batch.list_field(action)
-  for _, field in ipairs(action.fields) do
-    if field.type == "ids" then
-      return field
-    end
-  end
-end
 
 local function slice(list, first, last)
   local part = {}
@@ -32,7 +22,7 @@ end
 ---@return { to: string[], call: rtc.Call }[]|nil
 ---@return rtc.Error|nil
 function batch.divide(action, given, prepare)
-  local field = batch.list_field(action)
+  local field = api.list_field(action)
   local ids, problem, entry = fields.ids(given[field.name], field.name)
   if not ids then
     return nil, errors.argument(("%s %s"):format(entry or field.name, problem), field.name, action.name)
@@ -55,21 +45,22 @@ end
 
 --- One error for all parts: with one of them accepted, the whole may not be sent again without care.
 local function sum_up(action, parts, failed)
-  local first, outcome, retryable = failed[1], "not_sent", true
+  local first, outcome, retryable, retry_after = failed[1], "not_sent", true, nil
   for _, err in ipairs(failed) do
     outcome = errors.worse(outcome, err.outcome)
     retryable = retryable and err.retryable
+    retry_after = err.retry_after and math.max(retry_after or 0, err.retry_after) or retry_after
   end
   if #failed < #parts then
     outcome = "unknown"
   end
   return errors.new {
     kind = first.kind, code = first.code, code_n = first.code_n, http_status = first.http_status,
-    request_id = first.request_id, retry_after = first.retry_after, action = action,
+    request_id = first.request_id, retry_after = retry_after, action = action,
     message = ("%d of %d parts failed, the first of them: %s"):format(#failed, #parts, first.message),
     advice = #failed < #parts and "Send again only to the receivers of the failed parts: err.parts says which."
       or first.advice,
-    outcome = outcome, retryable = outcome ~= "unknown" and retryable, parts = parts,
+    outcome = outcome, retryable = outcome ~= "unknown" and retryable,
   }
 end
 
@@ -82,24 +73,26 @@ end
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 function batch.send(action, parts, now, carry_out)
-  local started, attempts, failed, last = now(), 0, {}, nil
+  local started, attempts, failed, last, possible_duplicate = now(), 0, {}, nil, nil
   for _, part in ipairs(parts) do
     local call = part.call
     part.call = nil
     call.deadline = started + call.timeout
     part.receipt, part.err = carry_out(call)
     last = part.receipt or last
+    possible_duplicate = possible_duplicate or part.receipt and part.receipt.possible_duplicate
     failed[#failed + 1] = part.err
     attempts = attempts + (part.receipt or part.err).attempts
   end
   if #failed > 0 then
-    local err = sum_up(action, parts, failed)
-    err.attempts = attempts
+    local err = #parts == 1 and errors.copy(failed[1]) or sum_up(action, parts, failed)
+    err.attempts, err.parts = attempts, parts
     return nil, err
   end
   return receipts.new {
     action = action, version = last.version, region = last.region, http_status = last.http_status,
     message = last.message, attempts = attempts, elapsed = now() - started, parts = parts,
+    possible_duplicate = possible_duplicate,
   }
 end
 

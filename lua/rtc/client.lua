@@ -25,7 +25,8 @@ local client = {}
 ---@field connect_timeout number  seconds to connect
 ---@field max_response integer  bytes of an answer's body
 ---@field user_agent string
----@field proxy fun(): string|nil  a proxy's URL, which may hold a password; "": none; nil: the environment's
+---@field proxied boolean  by the option; what the environment says comes on top
+---@field hide_proxy fun(text: string): string  `text` without the proxy's name and password
 ---@field keys rtc.Keys  gives the signer
 ---@field clock rtc.Clock
 ---@field retry rtc.Retry
@@ -47,6 +48,7 @@ end
 ---@field corrected boolean|nil  the clock was, in this call
 ---@field offset integer|nil  the clock's, when the last try was signed
 ---@field err rtc.Error|nil  of the last try
+---@field has_slot boolean|nil  of the rate limit, for the next try
 
 --- Remembers a try that failed.
 local function note_failure(progress, err)
@@ -63,7 +65,7 @@ local function fail(progress, call, reason)
   err.action, err.attempts = call.action, progress.attempts
   err.outcome = progress.outcome or err.outcome
   if err.outcome == "unknown" then
-    err.retryable = retry.allows(retry.none, err, call.harmless)
+    err.retryable = retry.allows(retry.none, err, call)
   end
   err.retry_after = err.retry_after or reason and reason.retry_after
   return nil, err
@@ -76,21 +78,40 @@ local function no_time(call)
   }
 end
 
+--- Waits for a slot of the rate limit.
+---@return rtc.Error|nil
+local function take_slot(self, call, left)
+  if self.quota and api.actions[call.action] then
+    return self.quota:take(self.runtime, call, left)
+  end
+end
+
+--- A signer; it may take until the deadline.
+---@return rtc.Signer|nil
+---@return rtc.Error|nil
+local function get_signer(self, deadline)
+  local signer, err = self.keys:signer(self.runtime, deadline)
+  if signer and signer ~= self.signer then
+    self.signer = signer
+    self.outbox:arm() -- which needs it at the end of the program
+  end
+  return signer, err
+end
+
 --- What a try needs: time, a slot of the rate limit, and a signer.
 ---@return rtc.Signer|nil
 ---@return rtc.Error|nil
-local function get_ready(self, call, deadline)
+local function get_ready(self, call, progress, deadline)
   local now = self.runtime.now
   if now() >= deadline then
     return nil, no_time(call)
   end
-  if self.quota and call.counts then
-    local err = self.quota:take(self.runtime, call, deadline - now())
-    if err then
-      return nil, err
-    end
+  local refused = not progress.has_slot and take_slot(self, call, deadline - now())
+  progress.has_slot = false
+  if refused then
+    return nil, refused
   end
-  local signer, err = self.keys:signer(self.runtime, deadline)
+  local signer, err = get_signer(self, deadline)
   if signer and now() >= deadline then
     return nil, no_time(call)
   end
@@ -123,7 +144,7 @@ local function next_wait(self, call, progress, exchange, deadline)
   if err.code == "InvalidTimestamp" and not progress.corrected and is_corrected(self, progress, exchange) then
     progress.corrected = true
     return 0
-  elseif progress.attempts >= self.retry.tries or not retry.allows(self.retry, err, call.harmless) then
+  elseif progress.attempts >= self.retry.tries or not retry.allows(self.retry, err, call) then
     return nil
   end
   local wait = retry.wait(self.retry, err, progress.attempts)
@@ -136,10 +157,17 @@ end
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 local function try(self, call)
-  local deadline = call.deadline or self.runtime.now() + call.timeout
   local progress = { attempts = 0 }
+  if call.patient then -- its time begins with its turn
+    local err = take_slot(self, call, math.huge)
+    if err then
+      return fail(progress, call, err)
+    end
+    progress.has_slot = true
+  end
+  local deadline = call.deadline or self.runtime.now() + call.timeout
   while true do
-    local signer, reason = get_ready(self, call, deadline)
+    local signer, reason = get_ready(self, call, progress, deadline)
     if not signer then
       return fail(progress, call, reason)
     end
@@ -148,7 +176,7 @@ local function try(self, call)
     local receipt, err, exchange = attempt.make(self, call, signer, number, deadline - self.runtime.now())
     local told = receipt or err
     told.action, told.attempts = call.action, number
-    told.possible_duplicate = receipt and progress.outcome == "unknown" and not call.harmless or nil
+    told.possible_duplicate = receipt and progress.outcome == "unknown" and call.method ~= "GET" or nil
     account(self, call, number, receipt, err, exchange)
     if receipt then
       return receipt
@@ -253,8 +281,9 @@ end
 --- Sends a message to many users in a room: their apps fire `onUserMessageReceived`, or `onUserBinaryMessageReceived`
 --- for a binary message. Never raises for a field's value.
 ---
---- With `split` a longer list goes out in parts, and receipt and error have `parts`, which say what became of each: an
---- error is given when any part failed, and its `outcome` is "unknown" as soon as one part may have been delivered.
+--- With `split` a list of any length goes out in parts, and receipt and error have `parts`, which say what became of
+--- each: an error is given when any part failed, and its `outcome` is "unknown" as soon as one part may have been
+--- delivered. (An error of the fields has none: nothing was sent.)
 ---@param given rtc.BatchSendRoomUnicast
 ---@return rtc.Receipt|nil receipt  the service accepted the message
 ---@return rtc.Error|nil err  `err.outcome` says whether it may have been delivered all the same
@@ -269,8 +298,6 @@ function methods:batch_send_room_unicast(given)
   end)
   if not parts then
     return nil, err
-  elseif #parts == 1 then
-    return carry_out(self, parts[1].call)
   end
   return batch.send(action, parts, self.runtime.now, function(call)
     return carry_out(self, call)
@@ -317,12 +344,12 @@ function methods:enqueue(given)
 end
 
 --- Waits until all that was enqueued is through.
----@param timeout number|nil  seconds; default: the client's timeout
+---@param timeout number|nil  seconds; 0: does what can be done without waiting; default: the client's timeout
 ---@return boolean|nil done
 ---@return rtc.Error|nil err  `code` is "Timeout": so many messages are left, and go on being sent
 function methods:drain(timeout)
   check_self(self, "drain")
-  local seconds, problem = options.one("timeout", timeout or self.timeout)
+  local seconds, problem = options.pause(timeout or self.timeout)
   if not seconds then
     return nil, errors.argument("timeout " .. problem, "timeout")
   end
@@ -354,9 +381,7 @@ end
 ---@return rtc.Stats
 function methods:stats()
   check_self(self, "stats")
-  local read = self.counters:read()
-  read.outbox = self.outbox:stats()
-  return read
+  return self.counters:read(self.outbox:stats())
 end
 
 --- Shows how a message would be signed. Sends nothing.
@@ -393,12 +418,12 @@ function methods:explain(action, given, time)
 end
 
 --- Makes a client of what `rtc.new` has checked.
----@param parts table  endpoint, keys, region, defaults, version, timeouts, runtime, retry, quota, events, counters …
----@param outbox_options rtc.Outbox.Options
+---@param parts table  endpoint, keys, region, defaults, version, timeouts, runtime, retry, quota, events, counters; and
+--- `outbox`: its options
 ---@return rtc.Client
-function client.new(parts, outbox_options)
+function client.new(parts)
   local self = setmetatable(parts, client_mt)
-  self.outbox = outbox.new(outbox_options, {
+  self.outbox = outbox.new(self.outbox, {
     runtime = self.runtime, patience = self.timeout,
     send = function(call)
       return carry_out(self, call)

@@ -54,18 +54,12 @@ end
 local renewing = {}
 local renewing_mt = { __index = renewing, __name = "rtc.keys" }
 
---- What a function raised, or gave as its reason: tostring of it may run code that raises.
-local function told(reason)
-  local ok, shown = pcall(tostring, reason)
-  return text.excerpt(ok and type(shown) == "string" and shown or "a " .. type(reason), 200)
-end
-
 --- Asks the function, and takes what it gives.
 ---@return string|nil problem
 local function fetch(self)
   local given, reason = self.ask()
   if given == nil then
-    return "gave no keys: " .. told(reason)
+    return "gave no keys: " .. text.raised(reason)
   elseif type(given) ~= "table" then
     return ("returned a %s: it must return { access_key = …, secret_key = … }, or nil and why not"):format(type(given))
   end
@@ -91,7 +85,7 @@ local function renew(self, runtime)
   self.asked_at = mine
   local ok, problem = pcall(fetch, self)
   if not ok then
-    problem = "raised: " .. told(problem)
+    problem = "raised: " .. text.raised(problem)
   end
   self.failure, self.failed_at = problem, problem and runtime.now()
   if self.asked_at == mine then

@@ -1,6 +1,8 @@
 --- RTC_DEBUG=1: one readable line a try on standard error. Its words are those of receipts and errors, which hold no
 --- secret.
 
+local text = require "rtc.text"
+
 local debug_log = {}
 
 local function reached(event)
@@ -15,7 +17,8 @@ local function outcome(event)
   local told = event.receipt or event.err
   local request = told.request_id and ", request " .. told.request_id or ""
   local status = told.http_status and ("HTTP %d"):format(told.http_status) or "no answer"
-  local error_text = event.err and (", %s: %s (%s)"):format(told.code, told.message, told.outcome) or ", accepted"
+  local error_text = event.err and (", %s: %s (%s)"):format(told.code, text.printable(told.message),
+    told.outcome) or ", accepted"
   return status .. error_text .. request
 end
 

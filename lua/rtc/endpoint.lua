@@ -51,7 +51,11 @@ local function valid_host(host)
 end
 
 --- "host:port" in two. A bare IPv6 address needs its brackets, or else its last group would be the port.
-local function split_authority(authority, scheme)
+---@param authority string
+---@param default_port integer
+---@return string|nil host  in lower case
+---@return integer|string port  or what is wrong
+function endpoint.authority(authority, default_port)
   local host, port_text = authority:match("^(%[[^%]]*%])(.*)$")
   if not host then
     host, port_text = authority:match("^([^:]*)(.*)$")
@@ -62,7 +66,7 @@ local function split_authority(authority, scheme)
       :format(text.excerpt(host, 64))
   end
   if port_text == "" then
-    return host, standard_port[scheme]
+    return host, default_port
   end
   local port = valid_port(port_text:sub(2))
   if port_text:sub(1, 1) ~= ":" or not port then
@@ -118,7 +122,7 @@ function endpoint.parse(given, allow_http)
   if tail ~= "" and tail ~= "/" then
     return nil, 'has a path, query or fragment: it is only "https://host[:port]"'
   end
-  local host, port = split_authority(authority, scheme)
+  local host, port = endpoint.authority(authority, standard_port[scheme])
   if not host then
     return nil, port
   end

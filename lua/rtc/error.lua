@@ -19,7 +19,7 @@ local text = require "rtc.text"
 ---@field field string|nil  the field or option at fault
 ---@field retry_after number|nil  seconds after which another try makes sense: the service's word, or the rate limit's
 ---@field parts rtc.Part[]|nil  of a list of receivers that was split: what became of each part
----@field attempts integer  tries made; 0 when nothing left this machine
+---@field attempts integer  tries made; 0 when it came to none
 ---@field retryable boolean  another try can help, and cannot deliver twice
 ---@field outcome "not_sent"|"rejected"|"unknown"  `unknown`: the message may have been delivered
 

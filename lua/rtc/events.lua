@@ -15,6 +15,7 @@ local events = {}
 events.names = { "request", "response", "retry", "failure" }
 
 ---@class rtc.Events
+---@field handlers table<string, { fn: fun(event: table) }[]>
 local methods = {}
 local metatable = { __index = methods, __name = "rtc.events" }
 
@@ -35,45 +36,57 @@ end
 ---@return fun()|nil off  takes it away again
 ---@return string|nil problem
 function methods:on(name, fn)
-  if type(name) ~= "string" or not self[name] or methods[name] then
+  local handlers = self.handlers
+  if not (type(name) == "string" and handlers[name]) then
     return nil, ("unknown event `%s`: %s"):format(text.name(name), suggest.hint(name, events.names))
   elseif type(fn) ~= "function" then
     return nil, ("the handler must be a function, not a %s"):format(type(fn))
   end
   local entry = { fn = fn }
-  self[name] = without(self[name], entry)
-  table.insert(self[name], entry)
+  handlers[name] = without(handlers[name], entry)
+  table.insert(handlers[name], entry)
   return function()
-    self[name] = without(self[name], entry)
+    handlers[name] = without(handlers[name], entry)
   end
 end
 
 ---@param name string
 ---@return boolean
 function methods:has(name)
-  return self[name][1] ~= nil
+  return self.handlers[name][1] ~= nil
 end
 
---- Tells everyone who asked. A handler that raises must not change what becomes of a message: standard error is told.
+--- What went wrong in a handler; nil: nothing. It runs in a coroutine of its own, so that what it raises, or its
+--- yielding, does not become the call's.
+local function run(fn, event)
+  local handler = coroutine.create(fn)
+  local ok, raised = coroutine.resume(handler, event)
+  if not ok then
+    return "raised: " .. text.raised(raised)
+  end
+  return coroutine.status(handler) ~= "dead" and "yielded, and was left there" or nil
+end
+
+--- Tells everyone who asked. What goes wrong in a handler must not change what becomes of a message: standard error is
+--- told.
 ---@param name string
 ---@param event table
 function methods:emit(name, event)
-  for _, entry in ipairs(self[name]) do
-    local ok, raised = pcall(entry.fn, event)
-    if not ok then
-      io.stderr:write(("rtc: a handler of the event `%s` raised: %s\n"):format(name,
-        type(raised) == "string" and text.excerpt(raised, 500) or text.name(raised)))
+  for _, entry in ipairs(self.handlers[name]) do
+    local problem = run(entry.fn, event)
+    if problem then
+      io.stderr:write(("rtc: a handler of the event `%s` %s\n"):format(name, problem))
     end
   end
 end
 
 ---@return rtc.Events
 function events.new()
-  local self = {}
+  local handlers = {}
   for _, name in ipairs(events.names) do
-    self[name] = {}
+    handlers[name] = {}
   end
-  return setmetatable(self, metatable)
+  return setmetatable({ handlers = handlers }, metatable)
 end
 
 return events

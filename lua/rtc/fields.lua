@@ -78,11 +78,11 @@ end
 --- How many entries a list has; nil when it is none, or has a hole.
 local function list_length(value)
   local count = 0
-  for _ in pairs(value) do
+  for _ in next, value do -- without metamethods, which could raise
     count = count + 1
   end
   for i = 1, count do
-    if value[i] == nil then
+    if rawget(value, i) == nil then
       return nil
     end
   end
@@ -105,7 +105,7 @@ function fields.ids(value, name)
   end
   local ids = {}
   for i = 1, count do
-    local id, problem = fields.id(value[i])
+    local id, problem = fields.id(rawget(value, i))
     if not id then
       return nil, problem, ("%s[%d]"):format(name, i)
     end

@@ -20,7 +20,7 @@ rtc: tell a person who is in a call something, now.
 
 The same functions without a client, as in rtc.send_unicast { … }, use one that is made from the environment.
 Each gives a receipt, or nil and an error: print either. err.outcome is "not_sent", "rejected" or "unknown".
-More: rtc.help "send_unicast"
+More: rtc.help "send_unicast", rtc.help "enqueue" and so on.
 ]]
 
 local function in_columns(rows)
@@ -76,16 +76,62 @@ local function about_action(action)
     "An ID is a string or a whole number: " .. api.id.rule)
 end
 
+local topics = {
+  call = [[
+client:call(action, body, { version =, method =, query =, timeout = })   any action of the service
+
+  action   its name, like "BanRoomUser"
+  body     a table, a string of JSON, or nothing: {}, or no body with method = "GET"
+  query    a table of parameters beside Action and Version
+
+The receipt's `result` is what the answer holds as Result.
+]],
+  enqueue = [[
+client:enqueue { action =, … }   sends without waiting
+
+Takes the fields of a message, and as action "send_room_unicast" (default) or another one. Returns true, or nil and an
+error. What fails is told to client:on("failure", fn), or to standard error. client:drain(seconds) waits for what is
+left, client:drain(0) only does what can be done at once, and client:stats().outbox counts.
+]],
+  on = [[
+client:on(event, fn)   calls fn with a table; returns a function that ends it
+
+  request    a try goes out: action, version, method, url, attempt, bytes
+  response   a try ended: action, version, attempt, receipt or err, elapsed, sent, reused, sent_bytes, received_bytes
+  retry      another try follows: action, attempt, wait, err
+  failure    an enqueued message was not accepted: action, fields, err
+]],
+  stats = [[
+client:stats()   counters since the client was made: print it
+
+calls, accepted, failed, outcomes, tries, retries, sent_bytes, received_bytes, connections, actions, outbox
+]],
+}
+topics.drain = topics.enqueue
+
+--- The names of all topics.
+local function topic_names()
+  local names = {}
+  for _, name in ipairs(api.method_names) do
+    names[#names + 1] = name
+  end
+  for name in pairs(topics) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
 --- A text about a topic.
----@param topic any  the name of a message action; nil: all there is
+---@param topic any  the name of a message action or of another method of the client; nil: all there is
 ---@return string
 function help.about(topic)
   if topic == nil then
     return about_all()
   end
   local action = api.find(topic)
-  return action and about_action(action) or ("There is no help on `%s`: %s\n"):format(text.name(topic),
-    suggest.hint(topic, api.method_names))
+  return action and about_action(action) or topics[topic] or ("There is no help on `%s`: %s\n"):format(
+    text.name(topic), suggest.hint(topic, topic_names()))
 end
 
 return help

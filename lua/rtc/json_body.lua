@@ -18,7 +18,7 @@ local function imprecise(value, path)
   elseif type(value) ~= "table" then
     return nil
   end
-  for name, inner in pairs(value) do
+  for name, inner in next, value do -- as cjson goes through it, without its metamethods
     local found = imprecise(inner, ("%s%s%s"):format(path, path == "" and "" or ".", text.name(name)))
     if found then
       return found

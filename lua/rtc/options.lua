@@ -1,5 +1,6 @@
---- The options of constructors as data, and one check for all of them.
+--- The options of constructors and calls as data, and one check for all of them.
 
+local endpoint = require "rtc.endpoint"
 local fields = require "rtc.fields"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
@@ -154,7 +155,11 @@ function check.name(value)
   return name, problem
 end
 
-function check.action(value)
+--- The name of an action of the service, known here or not.
+---@param value any
+---@return string|nil action
+---@return string|nil problem
+function options.action(value)
   local action, problem = check.string(value)
   if action and not action:find("^%a[A-Za-z0-9]*$") or action and #action > 128 then
     return nil, ('must be the name of an action, like "BanRoomUser", not "%s"'):format(text.excerpt(action, 64))
@@ -205,17 +210,23 @@ function check.proxy(value)
   elseif type(value) ~= "string" then
     return nil, "must be a URL, or false for no proxy at all, not a " .. type(value)
   end
-  local scheme, rest = value:match("^(%a[%w]*)://([^/?#]+)/?$")
+  local scheme, rest = value:match("^(%a[%w]*)://([\33-\126]+)$")
   local known = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
-  if not scheme or not known[scheme:lower()] or rest:find("[^\33-\126]") then
-    return nil, 'must be "http://[name:password@]host[:port]"; https, socks4, socks4a, socks5 and socks5h are '
-      .. "schemes, too"
+  local authority = rest and (rest:match("^[^@/?#]*@([^@/?#]+)/?$") or rest:match("^([^@/?#]+)/?$"))
+  -- With a NUL in its password libcurl would do without the proxy.
+  if not authority or not known[scheme:lower()] or rest:find("%00", 1, true)
+    or not endpoint.authority(authority, 1080) then
+    return nil, 'must be "http://[name:password@]host[:port]", with %40 for an @ in the password and so on; https, '
+      .. "socks4, socks4a, socks5 and socks5h are schemes, too"
   end
   return value
 end
 
 --- Seconds that may be 0.
-function check.pause(value)
+---@param value any
+---@return number|nil seconds
+---@return string|nil problem
+function options.pause(value)
   if value == 0 then
     return value
   end
@@ -244,8 +255,8 @@ local function count(most)
 end
 
 function check.rate(value)
-  if type(value) ~= "number" or not (value > 0 and value <= 1e6) then
-    return nil, ("must be a number of messages a second, more than 0, not %s"):format(text.name(value))
+  if type(value) ~= "number" or not (value >= 0.001 and value <= 1e6) then
+    return nil, ("must be a number of messages a second, at least 0.001, not %s"):format(text.name(value))
   end
   return value
 end
@@ -273,11 +284,11 @@ local function group(specification, off)
 end
 
 options.retry = {
-  { "tries", count(10) }, { "base", check.pause }, { "cap", check.pause }, { "on_unknown", check.boolean },
+  { "tries", count(10) }, { "base", options.pause }, { "cap", options.pause }, { "on_unknown", check.boolean },
 }
 
 options.quota = {
-  { "rate", check.rate }, { "burst", count(1000000) }, { "max_wait", check.pause }, { "key", check.name },
+  { "rate", check.rate }, { "burst", count(1000000) }, { "max_wait", options.pause }, { "key", check.name },
   { "store", check.store },
 }
 
@@ -351,8 +362,6 @@ options.any_call = {
   { "query", check.query },
 }
 
-options.action = { { "action", check.action } }
-
 ---@param specification table[]
 ---@return string[]
 function options.names(specification)
@@ -402,6 +411,7 @@ end
 ---@param given any
 ---@return table|nil checked  a fresh table
 ---@return string|nil problem  names the option
+---@return string|nil name
 function options.check(specification, given)
   if type(given) ~= "table" then
     return nil, ("options must be a table, not %s"):format(given == nil and "nothing" or "a " .. type(given))
@@ -409,7 +419,7 @@ function options.check(specification, given)
   local name = unknown(specification, given)
   if name ~= nil then
     return nil, ("unknown option `%s`: %s"):format(text.name(name),
-      suggest.hint(name, options.names(specification)))
+      suggest.hint(name, options.names(specification))), text.name(name)
   end
   return options.values(specification, given)
 end

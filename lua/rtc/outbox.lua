@@ -27,6 +27,9 @@ local metatable = { __index = methods, __name = "rtc.outbox" }
 --- Outboxes with something in them: never collected, and emptied when the Lua state is closed.
 local busy = {} -- luacheck: ignore 241 (it is there to hold them)
 
+--- Seconds after a failure: what fails at once, and is enqueued again by a handler, must not keep everybody waiting.
+local PAUSE = 0.001
+
 local newproxy = rawget(_G, "newproxy")
 
 --- Something that Lua finalizes by calling `fn`. Before 5.2 only a userdata can be.
@@ -40,8 +43,9 @@ local function finalized_by(fn)
 end
 
 local function clear(self)
-  self.first, self.last, self.waiting, self.bytes, self.in_flight = 1, 0, 0, 0, 0
-  self.entries, self.process = {}, self.runtime.process()
+  self.first, self.last, self.waiting, self.bytes = 1, 0, 0, 0
+  self.entries, self.workers, self.in_flight = {}, {}, 0
+  self.process = self.runtime.process()
   busy[self] = nil
 end
 
@@ -68,24 +72,75 @@ local function count(self, what)
   self.counted[what] = self.counted[what] + 1
 end
 
-local function work(self)
-  local entry = take(self)
-  while entry do
-    local receipt, err = self.send(entry.call)
-    count(self, receipt and "accepted" or "failed")
-    if not receipt then
-      self.report(entry, err)
+local function fail(self, entry, err)
+  count(self, "failed")
+  self.report(entry, err)
+end
+
+---@class rtc.Outbox.Worker  a task that sends one message after the other
+---@field entry rtc.Outbox.Entry|nil  on its way
+
+local function work(self, worker)
+  worker.entry = take(self)
+  while worker.entry do
+    local receipt, err = self.send(worker.entry.call)
+    local entry = worker.entry
+    worker.entry = nil
+    if receipt then
+      count(self, "accepted")
+    else
+      fail(self, entry, err)
+      self.runtime.sleep(PAUSE)
     end
-    entry = take(self)
+    worker.entry = take(self)
   end
+end
+
+local function retire(self, worker)
+  self.workers[worker] = nil
   self.in_flight = self.in_flight - 1
   if self.in_flight == 0 then
     busy[self] = nil
   end
 end
 
---- There is no room for a message: now, or ever.
-local function full(self, call, size)
+local start_worker
+
+--- An error ended a worker in the midst of its message: others must not wait for it.
+local function bury(self, worker, problem)
+  local entry = worker.entry
+  retire(self, worker)
+  if entry then
+    fail(self, entry, errors.new {
+      kind = "cancelled", code = "Cancelled", action = entry.call.action, outcome = "unknown",
+      message = "an error in the program ended the call: " .. problem,
+    })
+  end
+  if self.waiting > 0 then
+    start_worker(self)
+  end
+end
+
+function start_worker(self)
+  local worker = {}
+  self.workers[worker] = true
+  self.in_flight = self.in_flight + 1
+  busy[self] = true
+  self.runtime.spawn(function()
+    work(self, worker)
+    retire(self, worker)
+  end, function(problem)
+    bury(self, worker, problem)
+  end)
+end
+
+local function refusal(self, call, size)
+  if self.closing then
+    return errors.new {
+      kind = "cancelled", code = "Cancelled", action = call.action, outcome = "not_sent",
+      message = "the program is ending",
+    }
+  end
   local never = size > self.most_bytes
   return errors.new {
     kind = "quota", code = "OutboxFull", action = call.action, outcome = "not_sent", retryable = not never,
@@ -99,34 +154,31 @@ end
 --- Queues a message and returns at once; as much of it is done as can be without waiting.
 ---@param entry rtc.Outbox.Entry
 ---@return boolean|nil ok
----@return rtc.Error|nil err  `code` is "OutboxFull"
+---@return rtc.Error|nil err  `code` is "OutboxFull"; or "Cancelled" when the program is ending
 function methods:put(entry)
   forget_the_parents(self)
   local size = #entry.call.body
-  if self.waiting >= self.most_entries or self.bytes + size > self.most_bytes then
+  if self.closing or self.waiting >= self.most_entries or self.bytes + size > self.most_bytes then
     count(self, "refused")
-    return nil, full(self, entry.call, size)
+    return nil, refusal(self, entry.call, size)
   end
   self.last = self.last + 1
   self.entries[self.last] = entry
   self.waiting, self.bytes = self.waiting + 1, self.bytes + size
-  busy[self] = self.finalizer
   if self.in_flight < self.concurrency then
-    self.in_flight = self.in_flight + 1
-    self.runtime.spawn(function()
-      work(self)
-    end)
+    start_worker(self)
   end
   self.runtime.progress()
   return true
 end
 
 --- Waits until everything was sent or has failed.
----@param timeout number  seconds
+---@param timeout number  seconds; 0: does what can be done without waiting
 ---@return integer left  messages that are not through
 function methods:drain(timeout)
   forget_the_parents(self)
   local deadline = self.runtime.now() + timeout
+  self.runtime.progress()
   while self.in_flight > 0 do
     local left = deadline - self.runtime.now()
     if left <= 0 then
@@ -147,24 +199,41 @@ function methods:stats()
   }
 end
 
+local function ended(call, outcome, message)
+  return errors.new {
+    kind = "cancelled", code = "Cancelled", action = call.action, outcome = outcome, message = message,
+    retryable = outcome == "not_sent",
+  }
+end
+
 --- At the end of the Lua state: what can still be sent is, and of the rest somebody is told.
-local function finish(self, patience)
-  local left = self:drain(patience)
-  if left == 0 then
+local function finish(self)
+  self.closing = true -- or else a handler that enqueues again would hold up the end
+  if self:drain(self.patience) == 0 then
     return
   end
-  local unsent, entry = self.waiting, take(self)
+  local entry = take(self)
   while entry do
-    self.report(entry, errors.new {
-      kind = "cancelled", code = "Cancelled", action = entry.call.action, outcome = "not_sent", retryable = true,
-      message = "the program ended before it was its turn",
-    })
+    fail(self, entry, ended(entry.call, "not_sent", "the program ended before its turn came"))
     entry = take(self)
   end
-  if left > unsent then
-    io.stderr:write(("rtc: the program ended while %d enqueued messages were on their way: they may have been "
-      .. "delivered\n"):format(left - unsent))
+  for worker in pairs(self.workers) do
+    if worker.entry then
+      fail(self, worker.entry, ended(worker.entry.call, "unknown", "the program ended while it was on its way"))
+    end
   end
+end
+
+--- Makes it that `finish` runs before Lua finalizes anything that was made up to now: what is made last goes first. To
+--- be called anew when something was made that sending needs, such as a signer.
+function methods:arm()
+  local finalizer
+  finalizer = finalized_by(function()
+    if self.finalizer == finalizer then
+      finish(self)
+    end
+  end)
+  self.finalizer = finalizer
 end
 
 --- Makes an outbox.
@@ -175,14 +244,12 @@ end
 ---@return rtc.Outbox
 function outbox.new(given, parts)
   local self = setmetatable({
-    runtime = parts.runtime, send = parts.send, report = parts.report,
+    runtime = parts.runtime, send = parts.send, report = parts.report, patience = parts.patience,
     most_entries = given.entries or 1000, most_bytes = given.bytes or 8388608, concurrency = given.concurrency or 16,
     counted = { accepted = 0, failed = 0, refused = 0 },
   }, metatable)
   clear(self)
-  self.finalizer = finalized_by(function()
-    finish(self, parts.patience)
-  end)
+  self:arm()
   return self
 end
 

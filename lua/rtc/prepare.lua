@@ -1,7 +1,6 @@
 --- Calls, checked and encoded: what is wrong with one is found here, before anything is sent.
 
 local api = require "rtc.api"
-local batch = require "rtc.batch"
 local errors = require "rtc.error"
 local fields = require "rtc.fields"
 local json_body = require "rtc.json_body"
@@ -19,7 +18,7 @@ for name, action in pairs(api.actions) do
     names[#names + 1] = field.name
   end
   for _, setting in ipairs(options.names(options.message)) do
-    if setting ~= "split" or batch.list_field(action) then
+    if setting ~= "split" or api.list_field(action) then
       names[#names + 1] = setting
     end
   end
@@ -37,18 +36,15 @@ end
 ---@field method "POST"|"GET"
 ---@field body string|nil
 ---@field query string[][]|nil  { { name, value }, … }, beside Action and Version
----@field counts boolean|nil  against the rate limit: a message action
 ---@field app_id any  as it was given
 ---@field wants_result boolean|nil  the receipt is to have the answer's Result
----@field harmless boolean|nil  to carry it out twice is like once
----@field patient boolean|nil  waits for its turn as long as its timeout allows
+---@field patient boolean|nil  waits for its turn as long as it takes, and only then its timeout begins
 
 --- What every call has, of its checked settings.
 local function complete(client, call, action)
   call.action = action
   call.version, call.timeout = call.version or client.version, call.timeout or client.timeout
   call.method = call.method or "POST"
-  call.counts = api.actions[action] and true or nil
   return call
 end
 
@@ -88,14 +84,14 @@ end
 ---@param given any  the fields and `action`, by default "send_room_unicast"
 ---@return rtc.Call|nil
 ---@return rtc.Error|nil
----@return table|nil copy  of `given`
+---@return table|nil copy  of `given`, as it can be enqueued again
 function prepare.any_message(client, given)
   if type(given) ~= "table" then
     return prepare.message(client, "SendRoomUnicast", given)
   end
-  local message, copy = {}, {}
+  local message = {}
   for name, value in pairs(given) do
-    message[name], copy[name] = value, value
+    message[name] = value
   end
   message.action = nil
   local action = api.find(given.action == nil and "send_room_unicast" or given.action)
@@ -106,7 +102,8 @@ function prepare.any_message(client, given)
     return nil, errors.argument("split does not go with enqueue: enqueue each part", "split", action.name)
   end
   local call, err = prepare.message(client, action.name, message)
-  return call, err, copy
+  message.action = given.action
+  return call, err, message
 end
 
 --- Checks a call of any action of the service.
@@ -117,7 +114,7 @@ end
 ---@return rtc.Call|nil
 ---@return rtc.Error|nil
 function prepare.any(client, action, body, given)
-  local name, problem = options.one("action", action, options.action)
+  local name, problem = options.action(action)
   if not name then
     return nil, errors.argument("action " .. problem, "action")
   end
@@ -130,8 +127,8 @@ function prepare.any(client, action, body, given)
   if problem then
     return nil, errors.argument("body " .. problem, "body", name)
   end
-  call.wants_result, call.harmless = true, call.method == "GET"
-  call.app_id = type(body) == "table" and body.AppId or nil
+  call.wants_result = true
+  call.app_id = type(body) == "table" and rawget(body, "AppId") or nil
   return call
 end
 

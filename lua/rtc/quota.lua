@@ -6,6 +6,7 @@
 local errors = require "rtc.error"
 local fields = require "rtc.fields"
 local memory = require "rtc.quota.memory"
+local text = require "rtc.text"
 
 local quota = {}
 
@@ -32,6 +33,26 @@ local function refused(self, call, retry_after)
   }
 end
 
+local function store_failed(call, problem)
+  return errors.new {
+    kind = "config", code = "QuotaStoreFailed", action = call.action, outcome = "not_sent", retryable = true,
+    message = "the store of the rate limit (quota.store) " .. problem,
+  }
+end
+
+--- A store's `take` that gives what is wrong with it as a third value.
+local function guarded(take)
+  return function(...)
+    local ok, wait, retry_after = pcall(take, ...)
+    if not ok then
+      return nil, nil, "raised: " .. text.raised(wait)
+    elseif type(wait) ~= "number" and type(retry_after) ~= "number" then
+      return nil, nil, "gave no number of seconds"
+    end
+    return wait, retry_after
+  end
+end
+
 --- Waits for a slot.
 ---@param runtime rtc.Runtime
 ---@param call rtc.Call
@@ -40,8 +61,10 @@ end
 function methods:take(runtime, call, left)
   local key = self.key == "app_id" and "app_id:" .. (fields.id(call.app_id) or "") or self.key
   local max_wait = call.patient and left or math.min(self.max_wait, left)
-  local wait, retry_after = self.store.take(key, runtime.now(), self.rate, self.burst, max_wait)
-  if not wait then
+  local wait, retry_after, problem = self.take_slot(key, runtime.now(), self.rate, self.burst, max_wait)
+  if problem then
+    return store_failed(call, problem)
+  elseif not wait then
     return refused(self, call, retry_after)
   elseif wait > 0 then
     runtime.sleep(wait)
@@ -65,7 +88,7 @@ function quota.new(given, account)
   end
   return setmetatable({
     rate = given.rate or 500, burst = given.burst or 25, max_wait = given.max_wait or 1, key = key,
-    store = given.store or memory,
+    take_slot = given.store and guarded(given.store.take) or memory.take,
   }, metatable)
 end
 

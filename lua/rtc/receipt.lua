@@ -14,6 +14,8 @@ local receipt = {}
 ---@field elapsed number  seconds, for the whole call
 ---@field message string|nil  the service's own word: "Success"
 ---@field result any  of `client:call`: what the answer's JSON holds as Result; null is cjson's `cjson.null`
+---@field body string|nil  of `client:call`: the answer's JSON as it came, for what cjson can't keep: numbers of more
+--- than 14 digits, lists without entries
 ---@field possible_duplicate boolean|nil  an earlier try may have been carried out, too (`retry.on_unknown`)
 ---@field parts rtc.Part[]|nil  of a list of receivers that was split: the receipt of each part
 
@@ -27,7 +29,7 @@ local metatable = { __name = "rtc.receipt" }
 --- One line for a person to read.
 function metatable:__tostring()
   local facts = { ("HTTP %d"):format(self.http_status), text.printable(self.region) }
-  if self.parts then
+  if self.parts and #self.parts > 1 then
     facts[#facts + 1] = ("%d parts"):format(#self.parts)
   end
   if self.attempts > (self.parts and #self.parts or 1) then

@@ -49,18 +49,19 @@ end
 --- Whether another try of what may have been carried out can go better.
 local function can_improve(err)
   local status = err.http_status
-  return err.kind ~= "cancelled" and (not status or status >= 500 or status == 408 or status == 429
-    or err.kind == "response" and status < 300)
+  return err.kind ~= "cancelled" and err.code ~= "AnswerTooLarge"
+    and (not status or status >= 500 or status == 408 or status == 429 or err.kind == "response" and status < 300)
 end
 
 --- Whether a call may be tried again after this error.
 ---@param policy rtc.Retry
 ---@param err rtc.Error  of the last try
----@param harmless boolean|nil  to carry it out twice is like once (RFC 9110, section 9.2.2)
+---@param call rtc.Call
 ---@return boolean
-function retry.allows(policy, err, harmless)
+function retry.allows(policy, err, call)
   if err.outcome == "unknown" then
-    return (policy.on_unknown or harmless or false) and can_improve(err)
+    -- What reads may be carried out twice, RFC 9110 section 9.2.2.
+    return (policy.on_unknown or call.method == "GET") and can_improve(err)
   end
   return err.retryable
 end

@@ -1,5 +1,7 @@
 --- Counters of one client.
 
+local text = require "rtc.text"
+
 local stats = {}
 
 ---@class rtc.Stats
@@ -17,18 +19,24 @@ local stats = {}
 ---@field outbox rtc.Outbox.Stats  what was enqueued
 
 local methods = {}
-local metatable = { __index = methods, __name = "rtc.stats" }
+local metatable = { __index = methods, __name = "rtc.counters" }
 
 --- Codes and actions come from elsewhere: what is beyond so many different ones counts as "other".
 local MANY = 100
 
-local function entry(counted, name, make)
+--- What is counted by name: `of` the names, so many different ones.
+local function by_name()
+  return { of = {}, count = 0 }
+end
+
+--- The name under which something is counted.
+local function place(counted, name, make)
+  if counted.of[name] == nil and counted.count >= MANY then
+    name = "other"
+  end
   if counted.of[name] == nil then
-    if counted.count >= MANY then
-      name = "other"
-    end
+    counted.of[name] = make()
     counted.count = counted.count + 1
-    counted.of[name] = counted.of[name] or make()
   end
   return name
 end
@@ -38,7 +46,7 @@ local function zero()
 end
 
 local function new_action()
-  return { accepted = 0, codes = { of = {}, count = 0 } }
+  return { accepted = 0, codes = by_name() }
 end
 
 --- Counts a try.
@@ -63,7 +71,7 @@ end
 ---@param err rtc.Error|nil  nil: it was accepted
 function methods:count_call(action, err)
   local by_action = self.actions
-  local counted = by_action.of[entry(by_action, action, new_action)]
+  local counted = by_action.of[place(by_action, action, new_action)]
   self.calls = self.calls + 1
   if not err then
     self.accepted = self.accepted + 1
@@ -72,27 +80,53 @@ function methods:count_call(action, err)
   end
   self.failed = self.failed + 1
   self.outcomes[err.outcome] = self.outcomes[err.outcome] + 1
-  local code = entry(counted.codes, err.code, zero)
+  local code = place(counted.codes, err.code, zero)
   counted.codes.of[code] = counted.codes.of[code] + 1
 end
 
-local function copy(table)
+local function copy(from)
   local result = {}
-  for name, value in pairs(table) do
+  for name, value in pairs(from) do
     result[name] = value
   end
   return result
 end
 
+--- Lines of names and numbers, sorted, for a person to read.
+local function lines(table_of, indent, into)
+  local names = {}
+  for name in pairs(table_of) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = table_of[name]
+    into[#into + 1] = indent .. text.printable(name) .. (type(value) == "table" and "" or ": " .. tostring(value))
+    if type(value) == "table" then
+      lines(value, indent .. "  ", into)
+    end
+  end
+  return into
+end
+
+local printable = {
+  __name = "rtc.stats",
+  __tostring = function(read)
+    return table.concat(lines(read, "", {}), "\n")
+  end,
+}
+
 --- The counters as they are now, in tables of their own.
+---@param outbox rtc.Outbox.Stats
 ---@return rtc.Stats
-function methods:read()
+function methods:read(outbox)
   local result = copy(self)
   result.outcomes, result.connections, result.actions = copy(self.outcomes), copy(self.connections), {}
   for name, counted in pairs(self.actions.of) do
     result.actions[name] = { accepted = counted.accepted, codes = copy(counted.codes.of) }
   end
-  return result
+  result.outbox = outbox
+  return setmetatable(result, printable)
 end
 
 function stats.new()
@@ -100,7 +134,7 @@ function stats.new()
     calls = 0, accepted = 0, failed = 0, tries = 0, retries = 0, sent_bytes = 0, received_bytes = 0,
     outcomes = { not_sent = 0, rejected = 0, unknown = 0 },
     connections = { opened = 0, reused = 0 },
-    actions = { of = {}, count = 0 },
+    actions = by_name(),
   }, metatable)
 end
 

@@ -78,6 +78,18 @@ function text.name(value)
   return (kind == "number" or kind == "boolean") and tostring(value) or "a " .. kind
 end
 
+--- What was raised, or given as a reason: `tostring` of it may run code that raises.
+---@param value any
+---@return string
+function text.raised(value)
+  local metatable = type(value) == "table" and getmetatable(value)
+  if type(metatable) == "table" and metatable.__tostring then
+    local ok, shown = pcall(tostring, value)
+    value = ok and shown or value
+  end
+  return type(value) == "string" and text.excerpt(value, 200) or value == nil and "nil" or text.name(value)
+end
+
 --- How an answer may spell a character of what was sent: in JSON, a URL or HTML.
 local spellings = {
   { "^\\+u(%x%x%x%x)", 16 }, { "^%%(%x%x)", 16 }, { "^&#[xX]0*(%x%x?);", 16 }, { "^&#0*(%d%d?%d?);", 10 },

@@ -12,6 +12,9 @@ local function query(given)
     if not name then
       terminal.finish(terminal.USAGE, ("--query: '%s' is not name=value"):format(pair))
     end
+    if parameters[name] then
+      terminal.finish(terminal.USAGE, ("--query: '%s' is given twice"):format(name))
+    end
     parameters[name] = value
   end
   return parameters
@@ -22,7 +25,7 @@ end
 ---@return integer exit code
 return function(given, progress)
   local client = target.client(given)
-  local body = message.bytes(given, "body", false)
+  local body = message.optional(given, "body")
   local settings = {
     version = given.api_version, method = given.method, query = query(given), timeout = given.timeout,
   }

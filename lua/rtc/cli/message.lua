@@ -36,25 +36,27 @@ end
 --- The bytes that a command was given: as its argument, from a file or on standard input.
 ---@param given table  the command line's options: `text`, `file`
 ---@param name string  what they are
----@param must boolean  whether nothing at all is wrong usage
----@return string|nil
-function message.bytes(given, name, must)
+---@return string|nil  nothing when none were given
+function message.optional(given, name)
   if given.file and given.text then
     terminal.finish(terminal.USAGE, ("give the %s as an argument or with --file, not both"):format(name))
   elseif given.file and given.file ~= "-" then
     return read_file(given.file)
   elseif given.file or given.text == "-" then
     return read(io.stdin, "standard input")
-  elseif given.text or not must then
+  elseif given.text or stdin_is_terminal() then
     return given.text
-  elseif stdin_is_terminal() then
-    terminal.finish(terminal.USAGE, ("there is no %s: give it as an argument, with --file, or on standard input")
-      :format(name))
   end
   local bytes = read(io.stdin, "standard input")
-  if bytes == "" then -- as from cron: hardly what was meant
-    terminal.finish(terminal.USAGE, ('there is no %s: standard input is empty; for an empty %s give "-"')
-      :format(name, name))
+  return bytes ~= "" and bytes or nil -- as from cron
+end
+
+local function message_bytes(given)
+  local bytes = message.optional(given, "message")
+  if not bytes then
+    terminal.finish(terminal.USAGE, "there is no message: " .. (stdin_is_terminal()
+      and "give it as an argument, with --file, or on standard input"
+      or 'standard input is empty; for an empty message give "-"'))
   end
   return bytes
 end
@@ -92,7 +94,7 @@ function message.fields(action, given)
   local fields = { version = given.api_version, timeout = given.timeout, split = given.split }
   for _, field in ipairs(action.fields) do
     if field.type == "message" then
-      fields[field.name] = message.bytes(given, "message", true)
+      fields[field.name] = message_bytes(given)
     elseif field.type == "ids" then
       fields[field.name] = receivers(given)
     elseif field.name == "to" and type(given.to) == "table" then

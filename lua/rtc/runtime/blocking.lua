@@ -15,7 +15,7 @@ local blocking = {}
 ---@field try_timeout number|nil  seconds from when it goes out
 ---@field connect_timeout number|nil  seconds to connect, TLS included
 ---@field max_response integer|nil  bytes of the answer's body
----@field proxy string|nil  a proxy's URL; "" for none at all; default: what the environment says
+---@field proxy string|nil  a proxy's URL; "" for none at all; default: the engine's, or what the environment says
 
 ---@class rtc.Exchange  what became of a request; answered, it has a `status`, and failed, a `kind`
 ---@field id integer
@@ -35,7 +35,8 @@ local blocking = {}
 --- one, or the error of a request that the engine does not take
 ---@field sleep fun(seconds: number)
 ---@field now fun(): number  monotonic seconds
----@field spawn fun(fn: function)  runs `fn` as a task of its own, at once up to where it first waits
+---@field spawn fun(fn: function, died: fun(problem: string)|nil)  runs `fn` as a task of its own, at once up to where
+--- it first waits; `died` is called when an error ends it, else standard error is told
 ---@field progress fun()  does for the tasks what can be done without waiting
 ---@field process fun(): integer  another number in a forked child, where no task of the parent's goes on
 
@@ -48,7 +49,7 @@ local ROUNDS = 8
 function blocking.new(options)
   local core = native.load("rtc.engine")
   local engine = core.new(options)
-  local tasks -- spawned and not over, as a set of coroutines
+  local tasks -- those spawned and not over, by their coroutine: { waits, died }
   local asleep -- when each of them wakes
   local awaited -- the task that waits for an exchange, by its id; for anybody else `true`
   local arrived -- exchanges for anybody else
@@ -68,14 +69,27 @@ function blocking.new(options)
     return task and tasks[task] and task
   end
 
-  local function resume(task, value)
-    local ok, raised = coroutine.resume(task, value)
-    if coroutine.status(task) == "dead" then
-      tasks[task] = nil
+  local function resume(co, value)
+    local task = tasks[co]
+    task.waits = false
+    local ok, raised = coroutine.resume(co, value)
+    local over = coroutine.status(co) == "dead"
+    local problem = not ok and text.raised(raised) or not over and not task.waits
+      and "it yielded, and nothing of rtc resumes it" or nil
+    if over or problem then
+      tasks[co] = nil
     end
-    if not ok then
-      io.stderr:write("rtc: a task raised: ", text.printable(tostring(raised)), "\n")
+    if problem and task.died then
+      task.died(problem)
+    elseif problem then
+      io.stderr:write("rtc: an error ended a task: ", problem, "\n")
     end
+  end
+
+  --- For a task: gives way to others, and comes back with the exchange that it waits for, or when its time has come.
+  local function wait_in(co)
+    tasks[co].waits = true
+    return coroutine.yield()
   end
 
   local function hand_out()
@@ -86,7 +100,7 @@ function blocking.new(options)
       awaited[exchange.id] = nil
       if who == true then
         arrived[exchange.id] = exchange
-      elseif who then
+      elseif tasks[who] then
         resume(who, exchange)
       end
       exchange = engine:next()
@@ -95,15 +109,18 @@ function blocking.new(options)
 
   local function wake()
     local now, due = core.now(), {}
-    for task, time in pairs(asleep) do
+    for co, time in pairs(asleep) do
       if time <= now then
-        due[#due + 1] = task
+        due[#due + 1] = { co = co, time = time }
       end
     end
-    for _, task in ipairs(due) do
-      if asleep[task] then -- one that was woken may have made the runtime go on
-        asleep[task] = nil
-        resume(task)
+    table.sort(due, function(one, other) return one.time < other.time end)
+    for _, entry in ipairs(due) do
+      if asleep[entry.co] == entry.time then -- one that was woken before may have made the runtime go on
+        asleep[entry.co] = nil
+        if tasks[entry.co] then
+          resume(entry.co)
+        end
       end
     end
   end
@@ -145,9 +162,14 @@ function blocking.new(options)
     if not id then
       return nil, err
     end
-    local task = running()
+    local task, exchange = running(), nil
     awaited[id] = task or true
-    local exchange = task and coroutine.yield() or await(id)
+    if not task then
+      exchange = await(id)
+    end
+    while not (exchange and exchange.id == id) do -- not one for which it could not wait to the end
+      exchange = wait_in(task)
+    end
     if exchange.status then
       return exchange
     end
@@ -156,20 +178,21 @@ function blocking.new(options)
 
   function runtime.sleep(seconds)
     own_process()
-    local task = running()
+    local task, time = running(), core.now() + seconds
     if not task then
-      go_on(function() return false end, core.now() + seconds)
-    elseif seconds > 0 then
-      asleep[task] = core.now() + seconds
-      coroutine.yield()
+      go_on(function() return false end, time)
+    end
+    while task and core.now() < time do
+      asleep[task] = time
+      wait_in(task)
     end
   end
 
-  function runtime.spawn(fn)
+  function runtime.spawn(fn, died)
     own_process()
-    local task = coroutine.create(fn)
-    tasks[task] = true
-    resume(task)
+    local co = coroutine.create(fn)
+    tasks[co] = { died = died }
+    resume(co)
   end
 
   function runtime.progress()
