@@ -225,7 +225,8 @@ describe("rtc", function()
         { "null", "null" }, { '"\155"', '"\\x9B"' }, { "-1.5e3", "-1.5e3" } } do
         local server = fault_server.start()
         server:always(nil, { act.read(), act.answer {
-          body = ('{"Other":{"Result":"]}"},"ResponseMetadata":{"RequestId":"1"}, "Result" : %s\n}'):format(case[1]) } })
+          body = ('{"Other":{"Result":"]}"},"ResponseMetadata":{"RequestId":"1"}, "Result" : %s\n}'):format(case[1]),
+        } })
         local printed = succeeds({ "call", "Anything" }, keys_for(server))
         assert.equal(case[2] .. "\n", printed:match("\n(.*)$"))
         local line = succeeds({ "call", "Anything", "--json" }, keys_for(server))

@@ -119,8 +119,8 @@ describe("a proxy", function()
         "http://me:hunter2@proxy.test:80x", "http://me:hun ter2@proxy.test" } do
         local said = send("", { http_proxy = url }, "print(err)")
         assert.is_nil(said:find("hun", 1, true), said)
-        assert.matches("^SendRoomUnicast: ProxyFailed: .*%(network, not sent%)\n  %-> The environment's http_proxy names "
-          .. "a proxy", said)
+        assert.matches("^SendRoomUnicast: ProxyFailed: .*%(network, not sent%)\n  %-> The environment's http_proxy "
+          .. "names a proxy", said)
       end
     end)
 
