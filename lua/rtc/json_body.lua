@@ -10,7 +10,8 @@ local json_body = {}
 --- lua-cjson writes 14 digits of a number; a longer whole number would be another one.
 local most_digits = 1e14
 
---- Where in a value stands a whole number that would lose digits. The value has no cycles: it was written already.
+--- Where in a value stands a whole number that would lose digits. The value has no cycles: it was written already, and
+--- without its metatables.
 ---@return string|nil path
 local function imprecise(value, path)
   if type(value) == "number" then
@@ -18,8 +19,9 @@ local function imprecise(value, path)
   elseif type(value) ~= "table" then
     return nil
   end
-  for name, inner in next, value do -- as cjson goes through it, without its metamethods
-    local found = imprecise(inner, ("%s%s%s"):format(path, path == "" and "" or ".", text.name(name)))
+  for name, inner in next, value do
+    local where = ("%s%s%s"):format(path, path == "" and "" or ".", text.name(name))
+    local found = imprecise(name, where) or imprecise(inner, where)
     if found then
       return found
     end
