@@ -274,10 +274,19 @@ describe("a list that is split", function()
   end)
 
   it("gives each part what is left of the timeout", function()
+    local request, left = client.runtime.request, {}
+    client.runtime.request = function(req)
+      left[#left + 1] = req.timeout
+      return request(req)
+    end
+    client:on("response", function()
+      native.sleep(0.1)
+    end)
     server:script(service.accepts(), { act.read(), act.wait() })
-    local _, err = send(receivers(601), { split = true, timeout = 0.3 })
+    local _, err = send(receivers(601), { split = true, timeout = 0.4 })
     assert.same({ "Timeout", "unknown", 2 }, { err.code, err.outcome, err.attempts })
     assert.is_table(err.parts[1].receipt)
     assert.equal("unknown", err.parts[2].err.outcome)
+    assert.is_true(left[1] <= 0.4 and left[2] <= left[1] - 0.1)
   end)
 end)
