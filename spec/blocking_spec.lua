@@ -1,6 +1,8 @@
 local blocking = require "rtc.runtime.blocking"
 local certificates = require "spec.support.certificates"
 local fault_server = require "spec.support.fault_server"
+local json = require "cjson"
+local native = require "spec.support.native"
 local process = require "spec.support.process"
 
 local act = fault_server.act
@@ -79,9 +81,190 @@ describe("the blocking runtime", function()
     runtime.sleep(-1)
   end)
 
-  it("runs a spawned function at once", function()
-    local ran = false
-    runtime.spawn(function() ran = true end)
-    assert.is_true(ran)
+  it("runs a spawned function at once, up to where it first waits", function()
+    local order = ""
+    runtime.spawn(function()
+      order = order .. "a"
+      runtime.sleep(0.01)
+      order = order .. "c"
+    end)
+    order = order .. "b"
+    runtime.sleep(0.02)
+    assert.equal("abc", order)
   end)
+
+  --- Keeps the runtime going until it is so.
+  local function await(condition)
+    local deadline = native.now() + 20
+    while not condition() do
+      assert.is_true(native.now() < deadline, "waited in vain")
+      runtime.sleep(0.005)
+    end
+  end
+
+  --- A coroutine that the runtime knows nothing of.
+  local function elsewhere(fn)
+    return coroutine.wrap(fn)()
+  end
+
+  -- A step that is held until a task of the runtime has got an answer; whoever waits for it lets the task go on.
+  for name, wait in pairs {
+    ["a request"] = function(held) return held() end,
+    ["a request in a coroutine that is no task"] = function(held) return elsewhere(held) end,
+    ["a sleep in a coroutine that is no task"] = function(held, done)
+      elsewhere(function()
+        while not done() do runtime.sleep(0.005) end
+      end)
+      return held()
+    end,
+    ["a sleep"] = function(held, done)
+      await(done)
+      return held()
+    end,
+  } do
+    it("lets tasks go on during " .. name, function()
+      server:always("/held", { act.read(), act.wait "task", act.echo() })
+      local done = false
+      runtime.spawn(function()
+        runtime.sleep(0.005)
+        assert.equal(200, request("/task").status)
+        server:release "task"
+        done = true
+      end)
+      local answered = wait(function() return request "/held" end, function() return done end)
+      assert.equal(200, answered.status)
+      assert.is_true(done)
+    end)
+  end
+
+  it("gives each task its own answer", function()
+    local targets = {}
+    server:always("/40", { act.read(), act.wait "last", act.echo() })
+    for n = 1, 40 do
+      runtime.spawn(function()
+        local exchange = assert(request("/" .. n))
+        targets[#targets + 1] = json.decode(exchange.body).target
+        assert.equal("/" .. n, targets[#targets])
+      end)
+    end
+    await(function() return #targets == 39 end)
+    server:release "last"
+    await(function() return #targets == 40 end)
+    assert.equal("/40", targets[40])
+  end)
+
+  it("lets tasks spawn others, and use coroutines of their own", function()
+    local inner, own, slept
+    runtime.spawn(function()
+      runtime.spawn(function()
+        inner = request("/inner").status
+      end)
+      assert.is_nil(inner)
+      own = elsewhere(function() return request("/own").status end)
+      runtime.sleep(0.001)
+      slept = true
+    end)
+    assert.equal(200, own) -- it is no task's, so that it was waited for
+    await(function() return slept and inner end)
+    assert.equal(200, inner)
+    assert.equal(2, server:state().requests)
+  end)
+
+  it("wakes tasks in the order of their time, also when it comes late", function()
+    local order, expected = {}, {}
+    for n = 1, 50 do
+      local turn = n * 7 % 51 -- each of 1 to 50, in disorder
+      expected[n] = n
+      runtime.spawn(function()
+        runtime.sleep(turn / 1000)
+        order[#order + 1] = turn
+      end)
+    end
+    native.sleep(0.06)
+    assert.same({}, order)
+    runtime.sleep(0)
+    assert.same(expected, order)
+  end)
+
+  it("wakes a task once for each sleep, whatever others do when they wake", function()
+    local woken = { 0, 0, 0 }
+    for n = 1, 3 do
+      runtime.spawn(function()
+        runtime.sleep(0.001)
+        woken[n] = woken[n] + 1
+        runtime.progress() -- wakes those that are due, too
+        runtime.sleep(1000)
+        woken[n] = woken[n] + 1
+      end)
+    end
+    native.sleep(0.002)
+    runtime.sleep(0)
+    assert.same({ 1, 1, 1 }, woken)
+  end)
+
+  it("lets a task that does not sleep go on at once", function()
+    local done = 0
+    runtime.spawn(function()
+      runtime.sleep(0)
+      runtime.sleep(-1)
+      done = 1
+    end)
+    assert.equal(1, done)
+  end)
+
+  it("does in progress what can be done without waiting, and no more", function()
+    server:always(nil, { act.read(), act.wait "progress", act.echo() })
+    local status
+    runtime.spawn(function() status = request("/").status end)
+    server:await(function(state)
+      runtime.progress()
+      return state.waiting == 1
+    end)
+    runtime.progress()
+    assert.is_nil(status)
+    server:release "progress"
+    server:await(function()
+      runtime.progress()
+      return status
+    end)
+    assert.equal(200, status)
+  end)
+
+  it("says whose process it is", function()
+    assert.equal(runtime.process(), blocking.new().process())
+  end)
+
+  -- what is raised, and what standard error says
+  for name, case in pairs {
+    ["a string"] = { [["bad luck"]], "bad luck" },
+    ["what commands a terminal"] = { [["\27[2J\nall is well"]], [[\x1B[2J\x0Aall is well]] },
+    ["an error of ours"] = {
+      [[require "rtc.error".argument("it is bad", "to", "SendUnicast")]],
+      "SendUnicast: InvalidArgument: it is bad (argument, not sent)",
+    },
+    ["a table that cannot be shown"] = { "setmetatable({}, { __tostring = error })", "a table" },
+    ["nothing"] = { "nil", "nil" },
+  } do
+    it("tells of a task that raises, and goes on: " .. name, function()
+      local child = process.run { "lua5.4", "-e", ([[
+        local runtime = require "rtc.runtime.blocking".new()
+        local done = 0
+        local function request()
+          return runtime.request { url = %q, headers = {}, body = "x", proxy = "" }.status
+        end
+        local function raise() error(%s, 0) end
+        runtime.spawn(raise)
+        runtime.spawn(function() runtime.sleep(0.001) raise() end)
+        runtime.spawn(function() request() raise() end)
+        runtime.spawn(function() runtime.sleep(0.002) done = done + 1 end)
+        runtime.spawn(function()
+          local status = request()
+          done = done + status
+        end)
+        while done < 201 do runtime.sleep(0.005) end
+        print(request(), done)]]):format(server.url .. "/", case[1]) }
+      assert.same({ 0, "200\t201\n", ("rtc: a task raised: %s\n"):format(case[2]):rep(3) },
+        { child.code, child.stdout, child.stderr })
+    end)
+  end
 end)
