@@ -104,7 +104,7 @@ end
 ---@return table|nil settings  checked options, `target`, `found` (credentials) and `defaults`
 ---@return string|nil problem
 local function settle(given)
-  local settings, problem = {}, nil
+  local settings, problem = {}
   given, problem = as_table(given)
   if problem then
     return nil, problem

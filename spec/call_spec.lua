@@ -118,8 +118,8 @@ describe("client:call", function()
     { "A&Version=1", nil, nil, "action", "the name of an action" }, { {}, nil, nil, "action", "not a table" },
 
     { "Act", nil, "GET", nil, "options must be a table, not a string" },
-    { "Act", nil, { methd = "GET" }, nil, "unknown option `methd`: did you mean `method`?" },
-    { "Act", nil, { [1] = "GET" }, nil, "unknown option `1`: there are: version, timeout, method, query" },
+    { "Act", nil, { methd = "GET" }, "methd", "unknown option `methd`: did you mean `method`?" },
+    { "Act", nil, { [1] = "GET" }, "1", "unknown option `1`: there are: version, timeout, method, query" },
     { "Act", nil, { method = "PUT" }, "method", 'method must be "GET" or "POST"' },
     { "Act", nil, { method = "get" }, "method", 'method must be "GET" or "POST"' },
     { "Act", nil, { method = {} }, "method", "not a table" },
@@ -306,14 +306,21 @@ describe("rtc.help", function()
     end)
   end
 
+  for _, topic in ipairs { "call", "enqueue", "drain", "on", "stats" } do
+    it("describes " .. topic, function()
+      assert.matches("^client:%a+%(?", help.about(topic))
+      assert.matches("client:" .. topic, help.about(topic), 1, true)
+    end)
+  end
+
   for topic, expected in pairs {
     send_unicas = "There is no help on `send_unicas`: did you mean `send_unicast`?\n",
     quux = "There is no help on `quux`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast\n",
+      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
     ["\27[2J\n"] = "There is no help on `\\x1B[2J\\x0A`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast\n",
+      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
     [print] = "There is no help on `a function`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast\n",
+      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
   } do
     it("says what there is help on: " .. expected:match "`(.-)`", function()
       assert.equal(expected, help.about(topic))

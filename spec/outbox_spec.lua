@@ -1,9 +1,11 @@
 -- Messages that nobody waits for: when they go out, what is told of them, and that none is lost or sent twice.
 
 local api = require "rtc.api"
+local certificates = require "spec.support.certificates"
 local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
+local native = require "spec.support.native"
 local process = require "spec.support.process"
 local rtc = require "rtc"
 local service = require "spec.support.service"
@@ -289,7 +291,7 @@ describe("client:enqueue", function()
       client = open(nil, { quota = { store = { take = function() return coroutine.yield() end } } })
       client:on("failure", function(event)
         lost[#lost + 1] = { event.fields.message, event.err.kind, event.err.outcome }
-        assert.matches("an error in the program ended the call: it yielded", event.err.message, 1, true)
+        assert.matches("an error in the program ended the call: its task yielded", event.err.message, 1, true)
       end)
       enqueue(3)
       assert.is_true(client:drain())
@@ -335,6 +337,35 @@ describe("client:enqueue", function()
       assert.is_true(times < 50) -- it returned before all that
       assert.is_true(client:drain(20))
       assert.equal(50, times)
+    end)
+  end)
+
+  describe("over a connection that takes its time", function()
+    local secure
+
+    before_each(function()
+      local tls = certificates.make()
+      secure = fault_server.start { tls = tls.good }
+      secure:always(nil, service.accepts())
+      secure:on_accept { act.wait("handshake") }
+      client = service.client(secure, { ca_file = tls.ca_file, timeout = 0.3 })
+    end)
+
+    it("leaves the message to the next use, when its time would be over", function()
+      assert.is_true(client:enqueue(message("later")))
+      assert.equal(0, #secure:requests())
+      native.sleep(0.4) -- as somebody who reads at a prompt: longer than the timeout
+      secure:release("handshake")
+      assert.is_true(client:drain(20))
+      assert.same({ 1, 0 }, { client:stats().outbox.accepted, client:stats().outbox.failed })
+      assert.equal(1, secure:state().complete)
+    end)
+
+    it("sends it while the program does something else, when it does not take long", function()
+      secure:release("handshake")
+      assert.is_true(client:enqueue(message("now")))
+      secure:await(function(state) return state.complete == 1 end) -- without the client's doing anything
+      assert.is_true(client:drain(20))
     end)
   end)
 
@@ -506,7 +537,7 @@ describe("what was enqueued", function()
 
   it("is still sent with keys of a function, which it is asked for at the end", function()
     local ended = run([[
-      local own = rtc.new { outbox = { concurrency = 1 }, credentials = function()
+      local own = require "rtc".new { outbox = { concurrency = 1 }, credentials = function()
         return { access_key = "AKLTkey", secret_key = "secret" }
       end }
       for n = 1, 20 do assert(own:enqueue(message(tostring(n)))) end]])

@@ -1326,6 +1326,18 @@ size_t rtc_engine_pending(rtc_engine *e)
     return own_process(e) ? e->queue.count + e->active.count + e->done.count : 0;
 }
 
+size_t rtc_engine_unsent(rtc_engine *e)
+{
+    if (!own_process(e)) {
+        return 0;
+    }
+    size_t count = e->queue.count;
+    for (const call *c = e->active.first; c != NULL; c = c->next) {
+        count += was_sent(c) ? 0 : 1;
+    }
+    return count;
+}
+
 int rtc_engine_fd(rtc_engine *e)
 {
     return own_process(e) ? e->epoll : -1;

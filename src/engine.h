@@ -106,6 +106,9 @@ void rtc_exchange_free(rtc_exchange *exchange);
 /* How many exchanges were submitted and not yet taken. */
 size_t rtc_engine_pending(rtc_engine *engine);
 
+/* How many of them have not left this machine whole, and still may. */
+size_t rtc_engine_unsent(rtc_engine *engine);
+
 /* The descriptor to wait for: readable when rtc_engine_step has work. It is another one after a fork. */
 int rtc_engine_fd(rtc_engine *engine);
 

@@ -463,6 +463,13 @@ static int pending(lua_State *L)
     return 1;
 }
 
+/* engine:unsent() -> number of those that have not left yet */
+static int unsent(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rtc_engine_unsent(check_engine(L)));
+    return 1;
+}
+
 /* engine:pollfd() -> file descriptor */
 static int pollfd(lua_State *L)
 {
@@ -649,10 +656,10 @@ RTC_EXPORT int luaopen_rtc_engine(lua_State *L);
 
 int luaopen_rtc_engine(lua_State *L)
 {
-    static const luaL_Reg methods[] = {
-        {"submit", submit},   {"wait", wait_for_work}, {"step", step},     {"next", next_exchange},
-        {"cancel", cancel},   {"pending", pending},    {"pollfd", pollfd}, {"events", events},
-        {"timeout", timeout}, {"close", close_engine}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"submit", submit},      {"wait", wait_for_work}, {"step", step},
+                                       {"next", next_exchange}, {"cancel", cancel},      {"pending", pending},
+                                       {"unsent", unsent},      {"pollfd", pollfd},      {"events", events},
+                                       {"timeout", timeout},    {"close", close_engine}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", engine_gc}, {"__tostring", engine_tostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"new", new_engine}, {"now", now}, {"pid", pid}, {NULL, NULL}};
     rtc_new_class(L, ENGINE_METATABLE, methods, meta);

@@ -182,6 +182,9 @@ local function try(self, call)
       return receipt
     end
     note_failure(progress, err)
+    if call.patient and progress.outcome == "not_sent" then
+      deadline = self.runtime.now() + call.timeout -- perhaps nobody used the client meanwhile, as at a prompt
+    end
     local wait = next_wait(self, call, progress, exchange, deadline)
     if not wait then
       return fail(progress, call)
@@ -326,9 +329,10 @@ function methods:call(action, body, given)
   return carry_out(self, call)
 end
 
---- Queues a message and returns at once. It is sent while the client waits for something else, by `drain`, and at the
---- latest when the program ends; its failure is told to `client:on("failure", fn)`, or to standard error when nobody
---- asked. Takes what the send methods take, and `action`.
+--- Queues a message and returns at once (the first of several within 0.1 seconds, for a connection to be made). It is
+--- sent while the client waits for something else, by `drain`, and at the latest when the program ends; its failure is
+--- told to `client:on("failure", fn)`, or to standard error when nobody asked. Takes what the send methods take, and
+--- `action`. Its timeout begins when it has its turn, and anew after each try that sent nothing.
 ---@param given table  `action` is "send_room_unicast" (default), "send_unicast", "send_broadcast" or
 --- "batch_send_room_unicast", or the service's name of one
 ---@return boolean|nil queued

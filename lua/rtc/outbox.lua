@@ -27,6 +27,9 @@ local metatable = { __index = methods, __name = "rtc.outbox" }
 --- Outboxes with something in them: never collected, and emptied when the Lua state is closed.
 local busy = {} -- luacheck: ignore 241 (it is there to hold them)
 
+--- Seconds: two or three times what a handshake takes, and less than a person notices.
+local MOMENT = 0.1
+
 --- Seconds after a failure: what fails at once, and is enqueued again by a handler, must not keep everybody waiting.
 local PAUSE = 0.001
 
@@ -113,7 +116,7 @@ local function bury(self, worker, problem)
   if entry then
     fail(self, entry, errors.new {
       kind = "cancelled", code = "Cancelled", action = entry.call.action, outcome = "unknown",
-      message = "an error in the program ended the call: " .. problem,
+      message = "an error in the program ended the call: its task " .. problem,
     })
   end
   if self.waiting > 0 then
@@ -151,7 +154,8 @@ local function refusal(self, call, size)
   }
 end
 
---- Queues a message and returns at once; as much of it is done as can be without waiting.
+--- Queues a message and returns at once, or nearly: the first one of several may open a connection, and has a moment to
+--- get through before the program goes on, since at a prompt nothing is done until the next line.
 ---@param entry rtc.Outbox.Entry
 ---@return boolean|nil ok
 ---@return rtc.Error|nil err  `code` is "OutboxFull"; or "Cancelled" when the program is ending
@@ -165,10 +169,11 @@ function methods:put(entry)
   self.last = self.last + 1
   self.entries[self.last] = entry
   self.waiting, self.bytes = self.waiting + 1, self.bytes + size
+  local patience = self.in_flight == 0 and MOMENT or 0
   if self.in_flight < self.concurrency then
     start_worker(self)
   end
-  self.runtime.progress()
+  self.runtime.progress(patience)
   return true
 end
 

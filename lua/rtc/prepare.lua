@@ -38,7 +38,8 @@ end
 ---@field query string[][]|nil  { { name, value }, … }, beside Action and Version
 ---@field app_id any  as it was given
 ---@field wants_result boolean|nil  the receipt is to have the answer's Result
----@field patient boolean|nil  waits for its turn as long as it takes, and only then its timeout begins
+---@field patient boolean|nil  waits for its turn as long as it takes, and only then its timeout begins, anew after each
+--- try that sent nothing
 
 --- What every call has, of its checked settings.
 local function complete(client, call, action)

@@ -37,10 +37,11 @@ local blocking = {}
 ---@field now fun(): number  monotonic seconds
 ---@field spawn fun(fn: function, died: fun(problem: string)|nil)  runs `fn` as a task of its own, at once up to where
 --- it first waits; `died` is called when an error ends it, else standard error is told
----@field progress fun()  does for the tasks what can be done without waiting
+---@field progress fun(seconds: number|nil)  does for the tasks what can be done without waiting; and waits so long for
+--- their requests to go out, but not for answers
 ---@field process fun(): integer  another number in a forked child, where no task of the parent's goes on
 
---- Rounds of the engine in `progress`: enough to open a connection to this machine and send a request over it.
+--- Rounds of the engine in `progress` without waiting: enough to open a connection to this machine and send a request.
 local ROUNDS = 8
 
 --- Makes a runtime with an engine of its own. Raises inside nginx's workers, which must not block.
@@ -74,15 +75,15 @@ function blocking.new(options)
     task.waits = false
     local ok, raised = coroutine.resume(co, value)
     local over = coroutine.status(co) == "dead"
-    local problem = not ok and text.raised(raised) or not over and not task.waits
-      and "it yielded, and nothing of rtc resumes it" or nil
+    local problem = not ok and "raised: " .. text.raised(raised) or not over and not task.waits
+      and "yielded, and nothing of rtc resumes it" or nil
     if over or problem then
       tasks[co] = nil
     end
     if problem and task.died then
       task.died(problem)
     elseif problem then
-      io.stderr:write("rtc: an error ended a task: ", problem, "\n")
+      io.stderr:write("rtc: a task ", problem, "\n")
     end
   end
 
@@ -195,14 +196,18 @@ function blocking.new(options)
     resume(co)
   end
 
-  function runtime.progress()
+  function runtime.progress(seconds)
     own_process()
-    local rounds = 0
-    repeat
+    local time, rounds = core.now() + (seconds or 0), 0
+    while true do
       hand_out()
       wake()
       rounds = rounds + 1
-    until rounds == ROUNDS or not engine:wait(0)
+      local left = engine:unsent() > 0 and math.max(0, time - core.now()) or 0
+      if left == 0 and rounds >= ROUNDS or not engine:wait(left) then
+        return
+      end
+    end
   end
 
   function runtime.process()
