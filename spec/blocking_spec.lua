@@ -234,6 +234,22 @@ describe("the blocking runtime", function()
     assert.equal(runtime.process(), blocking.new().process())
   end)
 
+  it("tells who spawned a task of an error that ends it", function()
+    local problems = {}
+    local function died(problem)
+      problems[#problems + 1] = problem
+    end
+    runtime.spawn(function() error("at once", 0) end, died)
+    runtime.spawn(function()
+      runtime.sleep(0.001)
+      error({}, 0)
+    end, died)
+    runtime.spawn(function() coroutine.yield() end, died)
+    runtime.spawn(function() request "/" end, died)
+    await(function() return #problems == 3 end)
+    assert.same({ "at once", "it yielded, and nothing of rtc resumes it", "a table" }, problems)
+  end)
+
   -- what is raised, and what standard error says
   for name, case in pairs {
     ["a string"] = { [["bad luck"]], "bad luck" },
@@ -263,7 +279,7 @@ describe("the blocking runtime", function()
         end)
         while done < 201 do runtime.sleep(0.005) end
         print(request(), done)]]):format(server.url .. "/", case[1]) }
-      assert.same({ 0, "200\t201\n", ("rtc: a task raised: %s\n"):format(case[2]):rep(3) },
+      assert.same({ 0, "200\t201\n", ("rtc: an error ended a task: %s\n"):format(case[2]):rep(3) },
         { child.code, child.stdout, child.stderr })
     end)
   end

@@ -454,7 +454,8 @@ describe("what was enqueued", function()
   --- Runs a script with `client`, of the server, and `message(text, timeout)`, to its end.
   local function run(script, options)
     local code = ([[
-      local client = require "rtc".new { timeout = %g, outbox = { concurrency = 2 } }
+      local rtc = require "rtc"
+      local client = rtc.new { timeout = %g, outbox = { concurrency = 2 } }
       local function message(text, timeout)
         return { room_id = "room", to = "user", message = text, timeout = timeout }
       end
@@ -627,7 +628,6 @@ describe("what was enqueued", function()
       it(name, function()
         server:script(service.accepts_after "held")
         local parent = child.start([[
-          engine.pid = engine.pid or native.getpid
           local rtc = require "rtc"
           local client = rtc.new { outbox = { concurrency = 2 }, quota = { rate = 10, burst = 1 } }
           local function message(text) return { room_id = "room", to = "user", message = text } end
