@@ -338,13 +338,13 @@ local function run(script, env)
   return child
 end
 
-describe("a handler that raises", function()
+describe("a handler that goes wrong", function()
   setup(start)
   teardown(fault_server.stop_all)
 
   local script = [[
     for _, name in ipairs { "request", "response", "retry", "failure" } do
-      rtc.on(name, function() error(%s, 0) end)
+      rtc.on(name, function() %s end)
       rtc.on(name, function() io.write(name, " ") end)
     end
     local receipt, err = rtc.send_room_unicast { room_id = "r", to = "u", message = "m" }
@@ -353,10 +353,15 @@ describe("a handler that raises", function()
     print(rtc.drain())]]
 
   for name, case in pairs {
-    ["a string"] = { [["bad luck"]], "bad luck" },
-    ["what commands a terminal"] = { [["\27[2J\nall is well"]], [[\x1B[2J\x0Aall is well]] },
-    ["a table that cannot be shown"] = { "setmetatable({}, { __tostring = error })", "a table" },
-    ["nothing"] = { "nil", "nil" },
+    ["raising a string"] = { [[error("bad luck", 0)]], "raised: bad luck" },
+    ["raising what commands a terminal"] = {
+      [[error("\27[2J\nall is well", 0)]], [[raised: \x1B[2J\x0Aall is well]],
+    },
+    ["raising a table that cannot be shown"] = {
+      "error(setmetatable({}, { __tostring = error }))", "raised: a table",
+    },
+    ["raising nothing"] = { "error(nil)", "raised: nil" },
+    ["yielding"] = { "coroutine.yield() os.exit(9)", "yielded, and was left there" },
   } do
     it("changes nothing, and is told of: " .. name, function()
       server:script(service.refuses("FlowLimitExceeded", { headers = { { "Retry-After", "0" } } }),
@@ -365,7 +370,7 @@ describe("a handler that raises", function()
       assert.equal("request response retry request response 2\nrequest response failure true\n", child.stdout)
       local lines = {}
       for event in ("request response retry request response request response failure"):gmatch "%l+" do
-        lines[#lines + 1] = ("rtc: a handler of the event `%s` raised: %s\n"):format(event, case[2])
+        lines[#lines + 1] = ("rtc: a handler of the event `%s` %s\n"):format(event, case[2])
       end
       assert.equal(table.concat(lines), child.stderr)
     end)
