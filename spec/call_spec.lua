@@ -205,7 +205,15 @@ describe("client:call", function()
     end)
   end
 
-  it("has a timeout of its own", function()
+  it("has a timeout of its own, or the client's", function()
+    local request, left = client.runtime.request, {}
+    client.runtime.request = function(req)
+      left[#left + 1] = math.ceil(req.timeout)
+      return request(req)
+    end
+    assert(client:call("BanRoomUser"))
+    assert(client:call("BanRoomUser", {}, { timeout = 30 }))
+    assert.same({ 10, 30 }, left)
     server:script { act.read(), act.wait() }
     local _, err = client:call("BanRoomUser", {}, { timeout = 0.2 })
     assert.same({ "timeout", "unknown" }, { err.kind, err.outcome })
@@ -293,11 +301,13 @@ describe("rtc.help", function()
       for _, field in ipairs(action.fields) do
         assert.matches(("\n  %s +%s"):format(field.name, field.summary:gsub("%p", "%%%0")), shown)
       end
-      for _, setting in ipairs { "version", "timeout" } do
-        assert.matches(("\n  %s +%%S"):format(setting), shown)
+      for name, note in pairs {
+        app_id = "default: the client's", from = "default: the client's", binary = "default false",
+        version = "2020%-12%-01 or 2023%-07%-20", timeout = "default: the client's", message = limits[action.name],
+      } do
+        assert.matches(("\n  %s +[^\n]*%s\n"):format(name, note), shown)
       end
-      for _, word in ipairs { limits[action.name], "1 to 128", "default false", "default: the client's",
-        "2020-12-01 or 2023-07-20", action.callbacks.text, action.callbacks.binary } do
+      for _, word in ipairs { "1 to 128", action.callbacks.text, action.callbacks.binary } do
         assert.matches(word, shown, 1, true)
       end
       local is_batch = action.name == "BatchSendRoomUnicast"
@@ -306,21 +316,51 @@ describe("rtc.help", function()
     end)
   end
 
-  for _, topic in ipairs { "call", "enqueue", "drain", "on", "stats" } do
-    it("describes " .. topic, function()
-      assert.matches("^client:%a+%(?", help.about(topic))
-      assert.matches("client:" .. topic, help.about(topic), 1, true)
+  for topic, words in pairs {
+    call = { "client:call(action, body, ", "method =", "query =", "timeout =", "`result`" },
+    enqueue = { "client:enqueue { action =, … }", '"failure"', "client:drain(", "client:stats().outbox" },
+    drain = { "client:drain(seconds)" },
+    on = { "client:on(event, fn)", "\n  request ", "\n  response ", "\n  retry ", "\n  failure " },
+    stats = { "client:stats()", "calls, accepted, failed", "outbox" },
+  } do
+    it("tells how to use " .. topic, function()
+      local shown = help.about(topic)
+      for _, word in ipairs(words) do
+        assert.matches(word, shown, 1, true)
+      end
     end)
   end
 
+  it("tells what comes with each event, all of it", function()
+    local told, came = {}, {}
+    client = service.client(server)
+    for name, fields in help.about("on"):gmatch "\n  (%l+) +[^:\n]+: ([^\n]+)" do
+      told[name], came[name] = {}, {}
+      for field in fields:gmatch "[%l_]+" do
+        told[name][field] = field ~= "or" or nil
+      end
+      client:on(name, function(event)
+        for field in pairs(event) do
+          came[name][field] = true
+        end
+      end)
+    end
+    server:script(service.refuses "FlowLimitExceeded", service.accepts(), service.refuses "InvalidAccessKey")
+    assert(client:send_room_unicast(service.message()))
+    assert(client:enqueue(service.message()))
+    assert(client:drain())
+    assert.same(told, came)
+    assert.is_table(told.failure)
+  end)
+
+  local all = "there are: send_unicast, send_room_unicast, send_broadcast, batch_send_room_unicast, call, enqueue, "
+    .. "drain, on, stats\n"
   for topic, expected in pairs {
     send_unicas = "There is no help on `send_unicas`: did you mean `send_unicast`?\n",
-    quux = "There is no help on `quux`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
-    ["\27[2J\n"] = "There is no help on `\\x1B[2J\\x0A`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
-    [print] = "There is no help on `a function`: there are: send_unicast, send_room_unicast, send_broadcast, "
-      .. "batch_send_room_unicast, call, enqueue, drain, on, stats\n",
+    enqeue = "There is no help on `enqeue`: did you mean `enqueue`?\n",
+    quux = "There is no help on `quux`: " .. all,
+    ["\27[2J\n"] = "There is no help on `\\x1B[2J\\x0A`: " .. all,
+    [print] = "There is no help on `a function`: " .. all,
   } do
     it("says what there is help on: " .. expected:match "`(.-)`", function()
       assert.equal(expected, help.about(topic))
