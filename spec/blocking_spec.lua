@@ -247,7 +247,7 @@ describe("the blocking runtime", function()
     runtime.spawn(function() coroutine.yield() end, died)
     runtime.spawn(function() request "/" end, died)
     await(function() return #problems == 3 end)
-    assert.same({ "at once", "it yielded, and nothing of rtc resumes it", "a table" }, problems)
+    assert.same({ "raised: at once", "yielded, and nothing of rtc resumes it", "raised: a table" }, problems)
   end)
 
   -- what is raised, and what standard error says
@@ -279,7 +279,7 @@ describe("the blocking runtime", function()
         end)
         while done < 201 do runtime.sleep(0.005) end
         print(request(), done)]]):format(server.url .. "/", case[1]) }
-      assert.same({ 0, "200\t201\n", ("rtc: an error ended a task: %s\n"):format(case[2]):rep(3) },
+      assert.same({ 0, "200\t201\n", ("rtc: a task raised: %s\n"):format(case[2]):rep(3) },
         { child.code, child.stdout, child.stderr })
     end)
   end
