@@ -5,6 +5,7 @@ local fault_server = require "spec.support.fault_server"
 local help = require "rtc.help"
 local json = require "cjson"
 local process = require "spec.support.process"
+local rtc = require "rtc"
 local service = require "spec.support.service"
 local tree = require "spec.support.tree"
 
@@ -218,6 +219,37 @@ describe("client:call", function()
     local _, err = client:call("BanRoomUser", {}, { timeout = 0.2 })
     assert.same({ "timeout", "unknown" }, { err.kind, err.outcome })
   end)
+end)
+
+it("a client gives temporary keys to another one, as STS does", function()
+  local sts_server = fault_server.start()
+  finally(function() sts_server:stop() end)
+  sts_server:always(nil, service.accepts { result = { Credentials = {
+    AccessKeyId = "AKTPtemporary", SecretAccessKey = "temporary-secret", SessionToken = "temporary-token",
+    ExpiredTime = os.date("!%Y-%m-%dT%H:%M:%S+00:00", os.time() + 3600),
+  } } })
+  local sts = service.client(sts_server, { service = "sts" })
+  local own = rtc.new { endpoint = server.url, app_id = "app", from = "me", credentials = function()
+    local receipt, err = sts:call("AssumeRole", nil, { method = "GET", version = "2018-01-01",
+      query = { RoleTrn = "trn:iam::1:role/sender", DurationSeconds = 3600 } })
+    local keys = receipt and receipt.result.Credentials
+    return keys and { access_key = keys.AccessKeyId, secret_key = keys.SecretAccessKey,
+      session_token = keys.SessionToken, expires = keys.ExpiredTime }, err
+  end }
+  for _ = 1, 3 do
+    assert(own:send_room_unicast(service.message()))
+  end
+  assert.equal(1, #sts_server:requests()) -- they last
+  local asked = sts_server:requests()[1]
+  assert.equal("/?Action=AssumeRole&DurationSeconds=3600&RoleTrn=trn%3Aiam%3A%3A1%3Arole%2Fsender&Version=2018-01-01",
+    asked.target)
+  assert.matches("/cn-north-1/sts/request,", asked.headers.authorization, 1, true)
+  for i = 1, 3 do
+    local request = server:requests()[before + i]
+    assert.equal("temporary-token", request.headers["x-security-token"])
+    assert.is_true(service.is_signed_well(request, "temporary-secret"))
+    assert.matches("Credential=AKTPtemporary/", request.headers.authorization, 1, true)
+  end
 end)
 
 describe("rtc, by its default client,", function()

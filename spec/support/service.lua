@@ -106,12 +106,13 @@ end
 
 --- Looks at a recorded request with the sandbox's eyes, which share nothing with the signer.
 ---@param request table  of server:requests()
+---@param secret_key string|nil  default: the one of `service.client`
 ---@return boolean
-function service.is_signed_well(request)
+function service.is_signed_well(request, secret_key)
   local path, query = request.target:match("^([^?]*)%??(.*)$")
   return verify.check({
     method = request.method, path = path, query = query, headers = request.headers, body = request.body,
-  }, assert(verify.parse(request.headers.authorization)), service.secret_key).ok
+  }, assert(verify.parse(request.headers.authorization)), secret_key or service.secret_key).ok
 end
 
 return service
