@@ -339,6 +339,33 @@ describe("the engine in its process", function()
     end
   end)
 
+  -- A finaliser runs wherever Lua allocates: while a request is read, for the name of a field that is mentioned nowhere
+  -- else in this process.
+  it("may be closed by a finaliser in the middle of a submit", function()
+    local process = run([[
+      local url = arg[1]
+      collectgarbage("generational")
+      local submitting, amid, ok, problem
+      repeat
+        local e = engine.new()
+        collectgarbage()
+        collectgarbage("stop")
+        setmetatable({}, { __gc = function()
+          amid = submitting
+          if amid then e:close() end
+        end })
+        local given = { url = url }
+        collectgarbage("restart") -- the next allocation collects
+        submitting = true
+        ok, problem = pcall(e.submit, e, given)
+        submitting = false
+      until amid
+      say(ok, problem)
+    ]], { server.url })
+    hears(process, "false\trtc.engine: it is closed")
+    ends_well(process)
+  end)
+
   it("says in which process it is, in a forked child too", function()
     local process = run([[
       local before = engine.pid()

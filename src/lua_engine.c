@@ -232,8 +232,8 @@ static void read_request(reader *r)
 /* engine:submit(request) -> id | nil, err */
 static int submit(lua_State *L)
 {
-    rtc_engine *engine = check_engine(L);
     reader r;
+    check_engine(L);
     if (!lua_istable(L, 2)) {
         return rtc_argument_error(L, "request", "request must be a table");
     }
@@ -242,7 +242,8 @@ static int submit(lua_State *L)
     if (r.problem[0] != 0) {
         return rtc_argument_error(L, r.field, r.problem);
     }
-    int64_t id = rtc_engine_submit(engine, &r.request);
+    /* Asked for anew: reading allocates, and so a finaliser may have closed it meanwhile. */
+    int64_t id = rtc_engine_submit(check_engine(L), &r.request);
     if (id == 0) {
         return luaL_error(L, "rtc.engine: not enough memory or file descriptors for a request");
     }
