@@ -298,4 +298,21 @@ describe("the engine's time", function()
       end)
     end
   end)
+
+  -- As at a prompt, where nothing steps between two lines.
+  for _, body in ipairs({ "{}", "" }) do
+    it("sends nothing when its time was over before it could, and nobody stepped: " .. #body .. " bytes", function()
+      local secure = fault_server.start({ tls = certificates.good })
+      secure:on_accept({ act.wait("handshake") })
+      assert(e:submit(request("/", { url = secure.url, body = body, timeout = SHORT })))
+      pump.await(e, function() return secure:state().waiting == 1 end)
+      native.sleep(SHORT)
+      secure:release("handshake")
+      native.sleep(0.2) -- so that the server's part of the handshake is there: else it ends while connecting, as usual
+      local exchange = pump.finish(e, 1)[1]
+      timed_out(exchange, false, SHORT)
+      assert.matches("while connecting", exchange.message, 1, true)
+      assert.equal(0, secure:state().requests)
+    end)
+  end
 end)

@@ -348,13 +348,13 @@ describe("client:enqueue", function()
       secure = fault_server.start { tls = tls.good }
       secure:always(nil, service.accepts())
       secure:on_accept { act.wait("handshake") }
-      client = service.client(secure, { ca_file = tls.ca_file, timeout = 0.3 })
+      client = service.client(secure, { ca_file = tls.ca_file, timeout = 1 })
     end)
 
     it("leaves the message to the next use, when its time would be over", function()
       assert.is_true(client:enqueue(message("later")))
       assert.equal(0, #secure:requests())
-      native.sleep(0.4) -- as somebody who reads at a prompt: longer than the timeout
+      native.sleep(1.1) -- as somebody who reads at a prompt: longer than the timeout
       secure:release("handshake")
       assert.is_true(client:drain(20))
       assert.same({ 1, 0 }, { client:stats().outbox.accepted, client:stats().outbox.failed })

@@ -72,6 +72,7 @@ struct call {
     bool kept;      /* sent over a connection that had served before */
     bool fresh;     /* to be sent over a new connection */
     bool stale;     /* no whole request was sent: on the kept connection stood something to read already */
+    bool late;      /* its time was over before the request could go out */
     bool died;      /* the connection ended, and libcurl would have sent the request again */
     bool too_large; /* the answer */
     bool head_done; /* the empty line after the answer's headers has come */
@@ -421,9 +422,29 @@ static long head_bytes(const call *c)
     return curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &bytes) == CURLE_OK ? bytes : 1;
 }
 
+/* The limits of time, as a request has them. */
+typedef struct limit {
+    double due;
+    double seconds;
+    const char *name;
+} limit;
+
+static limit limit_of(const call *c)
+{
+    limit tightest = {c->deadline, c->deadline - c->submitted, "timeout"};
+    if (c->easy != NULL && c->started + c->try_timeout < tightest.due) {
+        tightest = (limit){c->started + c->try_timeout, c->try_timeout, "try_timeout"};
+    }
+    if (c->easy != NULL && c->starts == 0 && c->started + c->connect_timeout < tightest.due) {
+        tightest = (limit){c->started + c->connect_timeout, c->connect_timeout, "connect_timeout"};
+    }
+    return tightest;
+}
+
 /* Called before each sending of the request. A second one comes when a reused connection died without an answer. It
  * may go ahead only if what was sent cannot have been a whole request: none of the body was even read, or there is
- * none and not a byte of the head went out. */
+ * none and not a byte of the head went out. Nor may it after its time, when nobody stepped for a while: nobody would
+ * see the answer. */
 static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port, int port)
 {
     (void)remote_ip;
@@ -434,9 +455,10 @@ static int on_start(void *user, char *remote_ip, char *local_ip, int remote_port
     c->died = c->starts > 1 && (c->body_read > 0 || (c->body_len == 0 && head_bytes(c) > 0));
     if (!c->died) {
         c->kept = is_kept_connection(c->easy);
-        c->stale = c->kept && is_stale(c->engine, port);
+        c->late = rtc_engine_now() >= limit_of(c).due;
+        c->stale = !c->late && c->kept && is_stale(c->engine, port);
     }
-    return c->died || c->stale ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    return c->died || c->late || c->stale ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address)
@@ -872,8 +894,24 @@ static void begin_anew(call *c)
     list_prepend(&c->engine->queue, c);
 }
 
+static void time_out(call *c)
+{
+    limit passed = limit_of(c);
+    const char *doing = "waiting for a free connection";
+    if (c->easy != NULL) {
+        doing = c->starts == 0 || c->late ? "connecting" : "waiting for the whole answer";
+        leave_wire(c);
+    }
+    double seconds = round(passed.seconds * 1e3) / 1e3; /* what is left of a call's time is no round number */
+    end_call(c, RTC_TIMEOUT, "timed out after %g seconds (%s) while %s", seconds, passed.name, doing);
+}
+
 static void finish(call *c, CURLcode code)
 {
+    if (c->late) {
+        time_out(c);
+        return;
+    }
     if (c->stale) {
         begin_anew(c);
         return;
@@ -919,43 +957,12 @@ static void run_timers(rtc_engine *e)
     act(e, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* The limits of time, as a request has them. */
-typedef struct limit {
-    double due;
-    double seconds;
-    const char *name;
-} limit;
-
-static limit limit_of(const call *c)
-{
-    limit tightest = {c->deadline, c->deadline - c->submitted, "timeout"};
-    if (c->easy != NULL && c->started + c->try_timeout < tightest.due) {
-        tightest = (limit){c->started + c->try_timeout, c->try_timeout, "try_timeout"};
-    }
-    if (c->easy != NULL && c->starts == 0 && c->started + c->connect_timeout < tightest.due) {
-        tightest = (limit){c->started + c->connect_timeout, c->connect_timeout, "connect_timeout"};
-    }
-    return tightest;
-}
-
 static void note_limit(rtc_engine *e, const call *c)
 {
     double limit_due = limit_of(c).due;
     if (limit_due < e->limit_due) {
         e->limit_due = limit_due;
     }
-}
-
-static void time_out(call *c)
-{
-    limit passed = limit_of(c);
-    const char *doing = "waiting for a free connection";
-    if (c->easy != NULL) {
-        doing = c->starts == 0 ? "connecting" : "waiting for the whole answer";
-        leave_wire(c);
-    }
-    double seconds = round(passed.seconds * 1e3) / 1e3; /* what is left of a call's time is no round number */
-    end_call(c, RTC_TIMEOUT, "timed out after %g seconds (%s) while %s", seconds, passed.name, doing);
 }
 
 static void expire_list(rtc_engine *e, const call_list *list, double now)

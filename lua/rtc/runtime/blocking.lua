@@ -54,6 +54,7 @@ function blocking.new(options)
   local asleep -- when each of them wakes
   local awaited -- the task that waits for an exchange, by its id; for anybody else `true`
   local arrived -- exchanges for anybody else
+  local inside = 0 -- how many tasks are being resumed, one within the other
   local process
 
   local function own_process()
@@ -73,7 +74,9 @@ function blocking.new(options)
   local function resume(co, value)
     local task = tasks[co]
     task.waits = false
+    inside = inside + 1
     local ok, raised = coroutine.resume(co, value)
+    inside = inside - 1
     local over = coroutine.status(co) == "dead"
     local problem = not ok and "raised: " .. text.raised(raised) or not over and not task.waits
       and "yielded, and nothing of rtc resumes it" or nil
@@ -198,6 +201,9 @@ function blocking.new(options)
 
   function runtime.progress(seconds)
     own_process()
+    if inside > 0 then
+      return -- whoever resumed the task goes on with the others, too; a handler that enqueues would lead ever deeper
+    end
     local time, rounds = core.now() + (seconds or 0), 0
     while true do
       hand_out()
