@@ -191,6 +191,9 @@ local function try(self, call)
     end
     self.events:emit("retry", { action = call.action, attempt = number, wait = wait, err = err })
     self.runtime.sleep(wait)
+    if call.patient and progress.outcome == "not_sent" then
+      deadline = self.runtime.now() + call.timeout -- nor during the pause
+    end
   end
 end
 

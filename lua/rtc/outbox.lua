@@ -83,8 +83,14 @@ end
 ---@class rtc.Outbox.Worker  a task that sends one message after the other
 ---@field entry rtc.Outbox.Entry|nil  on its way
 
+--- The next message for a worker; none when it has become another process's.
+local function take_for(self, worker)
+  forget_the_parents(self)
+  return self.workers[worker] and take(self) or nil
+end
+
 local function work(self, worker)
-  worker.entry = take(self)
+  worker.entry = take_for(self, worker)
   while worker.entry do
     local receipt, err = self.send(worker.entry.call)
     local entry = worker.entry
@@ -95,11 +101,14 @@ local function work(self, worker)
       fail(self, entry, err)
       self.runtime.sleep(PAUSE)
     end
-    worker.entry = take(self)
+    worker.entry = take_for(self, worker)
   end
 end
 
 local function retire(self, worker)
+  if not self.workers[worker] then
+    return
+  end
   self.workers[worker] = nil
   self.in_flight = self.in_flight - 1
   if self.in_flight == 0 then

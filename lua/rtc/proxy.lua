@@ -19,7 +19,7 @@ end
 function proxy.hider(given, scheme)
   local variable = environment.proxy(scheme)
   local url = given or variable and environment.get(variable) or ""
-  local pair = url:match("^%w*:?/?/?([^/]*)@")
+  local pair = url:gsub("^%a[%w+.-]*://", ""):match("^([^/]*)@")
   if not pair then
     return function(s)
       return s

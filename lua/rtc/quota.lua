@@ -43,13 +43,16 @@ end
 --- A store's `take` that gives what is wrong with it as a third value.
 local function guarded(take)
   return function(...)
+    local max_wait = select(5, ...)
     local ok, wait, retry_after = pcall(take, ...)
     if not ok then
       return nil, nil, "raised: " .. text.raised(wait)
-    elseif type(wait) ~= "number" and type(retry_after) ~= "number" then
-      return nil, nil, "gave no number of seconds"
+    elseif type(wait) == "number" and wait >= 0 and wait <= max_wait and wait < math.huge then
+      return wait
+    elseif not wait and type(retry_after) == "number" and retry_after >= 0 and retry_after < math.huge then
+      return nil, retry_after
     end
-    return wait, retry_after
+    return nil, nil, "gave neither seconds to wait, up to max_wait, nor nil and seconds after which to try again"
   end
 end
 

@@ -44,15 +44,17 @@ function message.optional(given, name)
     return read_file(given.file)
   elseif given.file or given.text == "-" then
     return read(io.stdin, "standard input")
-  elseif given.text or stdin_is_terminal() then
-    return given.text
   end
-  local bytes = read(io.stdin, "standard input")
-  return bytes ~= "" and bytes or nil -- as from cron
+  return given.text
 end
 
+--- Without any other sign a message comes on standard input, unless somebody sits there.
 local function message_bytes(given)
   local bytes = message.optional(given, "message")
+  if not bytes and not stdin_is_terminal() then
+    bytes = read(io.stdin, "standard input")
+    bytes = bytes ~= "" and bytes or nil -- as from cron: hardly what was meant
+  end
   if not bytes then
     terminal.finish(terminal.USAGE, "there is no message: " .. (stdin_is_terminal()
       and "give it as an argument, with --file, or on standard input"

@@ -54,7 +54,6 @@ function blocking.new(options)
   local asleep -- when each of them wakes
   local awaited -- the task that waits for an exchange, by its id; for anybody else `true`
   local arrived -- exchanges for anybody else
-  local inside = 0 -- how many tasks are being resumed, one within the other
   local process
 
   local function own_process()
@@ -71,12 +70,21 @@ function blocking.new(options)
     return task and tasks[task] and task
   end
 
+  --- Whether a task goes on at the moment, perhaps with something else within it.
+  local function is_within_a_task()
+    for co in pairs(tasks) do
+      local status = coroutine.status(co)
+      if status == "running" or status == "normal" then
+        return true
+      end
+    end
+    return false
+  end
+
   local function resume(co, value)
     local task = tasks[co]
     task.waits = false
-    inside = inside + 1
     local ok, raised = coroutine.resume(co, value)
-    inside = inside - 1
     local over = coroutine.status(co) == "dead"
     local problem = not ok and "raised: " .. text.raised(raised) or not over and not task.waits
       and "yielded, and nothing of rtc resumes it" or nil
@@ -201,7 +209,7 @@ function blocking.new(options)
 
   function runtime.progress(seconds)
     own_process()
-    if inside > 0 then
+    if is_within_a_task() then
       return -- whoever resumed the task goes on with the others, too; a handler that enqueues would lead ever deeper
     end
     local time, rounds = core.now() + (seconds or 0), 0
