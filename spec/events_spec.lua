@@ -298,6 +298,10 @@ describe("client:on", function()
     heard = ""
     assert(send(client))
     assert.equal("cd", heard)
+    heard = ""
+    hear("e", function() hear "f" end)
+    assert(send(client))
+    assert.equal("cde", heard) -- and not yet "f"
   end)
 
   -- event, handler, what the message must have
@@ -453,7 +457,8 @@ describe("client:stats", function()
     client = service.client(gone)
     send(client)
     local stats = client:stats()
-    assert.same({ 3, 2, 1, 1 }, { stats.tries, stats.retries, stats.failed, stats.outcomes.not_sent })
+    assert.same({ 3, 2, 1, 1, 0 },
+      { stats.tries, stats.retries, stats.failed, stats.outcomes.not_sent, stats.sent_bytes })
     assert.same({ opened = 0, reused = 0 }, stats.connections)
   end)
 

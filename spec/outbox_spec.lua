@@ -301,6 +301,28 @@ describe("client:enqueue", function()
       assert.same({ 0, 0 }, counts())
     end)
 
+    it("an error in the task that the others in the queue wait for", function()
+      local takes, lost = 0, {}
+      client = open(nil, {
+        retry = { tries = 2, base = 0, cap = 0 },
+        quota = { store = { take = function()
+          takes = takes + 1
+          return takes == 2 and coroutine.yield() or 0
+        end } },
+      })
+      client:on("failure", function(event)
+        lost[#lost + 1] = event.fields.message
+      end)
+      local throttled = service.refuses "FlowLimitExceeded"
+      table.insert(throttled, 2, act.wait "enqueued")
+      server:script(throttled) -- whose second try is ended by the error
+      enqueue(3)
+      server:release "enqueued"
+      assert.is_true(client:drain())
+      assert.same({ "1" }, lost)
+      assert.same(numbers(3), messages())
+    end)
+
     it("a store of the rate limit that raises", function()
       local codes = {}
       client = open(nil, { quota = { store = { take = function() error("the store is down") end } } })
@@ -619,7 +641,9 @@ describe("what was enqueued", function()
         "local outbox = client:stats().outbox assert(outbox.waiting + outbox.in_flight == 0) os.exit(0, true)", {},
       },
       ["sending"] = { [[assert(client:send_room_unicast(message "child")) os.exit(0, true)]], { "child" } },
-      ["enqueueing"] = { [[assert(client:enqueue(message "child")) os.exit(0, true)]], { "child" } },
+      ["enqueueing"] = {
+        [[for _ = 1, 2 do assert(client:enqueue(message "child")) end os.exit(0, true)]], { "child", "child" },
+      },
       ["enqueueing and draining"] = {
         [[for _ = 1, 3 do assert(client:enqueue(message "child")) end assert(client:drain()) native.leave(0)]],
         { "child", "child", "child" },
