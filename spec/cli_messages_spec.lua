@@ -3,19 +3,10 @@
 local json = require("cjson").new()
 local fault_server = require "spec.support.fault_server"
 local listen = require "rtc.sandbox.listen"
-local native = require "spec.support.native"
 local process = require "spec.support.process"
 local tree = require "spec.support.tree"
 
 local act = fault_server.act
-
-local function file_with(bytes)
-  local path = native.path("input")
-  local file = assert(io.open(path, "wb"))
-  assert(file:write(bytes))
-  file:close()
-  return path
-end
 
 --- One list after the other.
 local function joined(first, ...)
@@ -107,7 +98,7 @@ describe("rtc", function()
     end
 
     it("batch, with receivers of a file", function()
-      succeeds { "batch", "--room", "hall", "--to", "alice", "--to-file", file_with("bob\r\n\nnobody\n"),
+      succeeds { "batch", "--room", "hall", "--to", "alice", "--to-file", tree.file_with("bob\r\n\nnobody\n"),
         "from a file" }
       for _, name in ipairs { "alice", "bob" } do
         assert.equal("from a file", assert(people[name]:next(10)).message)
@@ -121,7 +112,7 @@ describe("rtc", function()
       for i = 1, count do
         lines[i] = "player" .. i
       end
-      return file_with(table.concat(lines, "\n"))
+      return tree.file_with(table.concat(lines, "\n"))
     end
 
     it("takes 600 receivers, and 601 only in parts", function()
@@ -241,7 +232,7 @@ describe("rtc", function()
       local server = fault_server.start()
       server:always(nil, { act.read(), act.answer { body = '{"ResponseMetadata":{"RequestId":"1"}}' } })
       succeeds({ "call", "KickUser", '{"a":1}' }, keys_for(server))
-      succeeds({ "call", "KickUser", "--file", file_with('{"a":2}') }, keys_for(server))
+      succeeds({ "call", "KickUser", "--file", tree.file_with('{"a":2}') }, keys_for(server))
       local options = keys_for(server)
       options.stdin = '{"a":3}'
       succeeds({ "call", "KickUser", "-" }, options)

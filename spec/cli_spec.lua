@@ -22,14 +22,6 @@ local function all_bytes()
   return table.concat(bytes)
 end
 
-local function file_with(bytes)
-  local path = native.path("message")
-  local file = assert(io.open(path, "wb"))
-  assert(file:write(bytes))
-  file:close()
-  return path
-end
-
 --- Nothing that a terminal obeys but the end of a line.
 local function assert_harmless(text)
   assert.is_nil(text:find("[%z\1-\9\11-\31\127]"), "a control character in: " .. ("%q"):format(text))
@@ -237,7 +229,7 @@ describe("rtc", function()
 
     it("sends every byte of a file and of standard input", function()
       local bytes = all_bytes():rep(256)
-      local path = file_with(bytes)
+      local path = tree.file_with(bytes)
       assert_received(tree.run(to("alice", "--binary", "--file", path)), bytes, true)
       assert_received(tree.run(to("alice", "--binary"), { stdin = bytes }), bytes, true)
       os.remove(path)

@@ -124,6 +124,17 @@ describe("a proxy", function()
       end
     end)
 
+    it("that repeats what it was told shows no password, with a scheme in its URL or without", function()
+      proxy:always(nil, { act.read(), act.answer { status = 407, body = "Basic bXktdXNlcjpodW50ZXIyaHVudGVyMg==" } })
+      local authority = "my-user:hunter2hunter2@" .. proxy.url:match("//(.*)")
+      for _, url in ipairs { authority, "http://" .. authority } do
+        local said = send("", { http_proxy = url }, "print(err)")
+        assert.matches("Basic [hidden]", said, 1, true)
+        assert.is_nil(said:find("aHVudGVyMg", 1, true), said)
+      end
+      assert.equal("Basic bXktdXNlcjpodW50ZXIyaHVudGVyMg==", proxy:requests()[1].headers["proxy-authorization"])
+    end)
+
     it("is not used with proxy = false, and gives way to the option", function()
       assert.equal("DNSFailed\n", send("proxy = false", { http_proxy = proxy.url }))
       assert.equal(0, #proxy:requests())

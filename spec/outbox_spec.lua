@@ -363,10 +363,10 @@ describe("client:enqueue", function()
   end)
 
   describe("over a connection that takes its time", function()
-    local secure
+    local secure, tls
 
     before_each(function()
-      local tls = certificates.make()
+      tls = certificates.make()
       secure = fault_server.start { tls = tls.good }
       secure:always(nil, service.accepts())
       secure:on_accept { act.wait("handshake") }
@@ -381,6 +381,24 @@ describe("client:enqueue", function()
       assert.is_true(client:drain(20))
       assert.same({ 1, 0 }, { client:stats().outbox.accepted, client:stats().outbox.failed })
       assert.equal(1, secure:state().complete)
+    end)
+
+    it("tries again though nobody used the client for longer than its time during the pause", function()
+      secure:release("handshake")
+      local hasty = fault_server.start { tls = tls.good }
+      hasty:always(nil, service.accepts())
+      hasty:on_accept { act.close() }
+      client = service.client(hasty, { ca_file = tls.ca_file, timeout = 0.5, retry = { base = 0.4, cap = 0.4 } })
+      local tries = {}
+      client:on("response", function(event) tries[#tries + 1] = event.receipt and "accepted" or event.err.outcome end)
+      assert.is_true(client:enqueue(message("again")))
+      hasty:await(function()
+        client.runtime.progress()
+        return #tries > 0
+      end)
+      native.sleep(0.6)
+      assert.is_true(client:drain(20))
+      assert.same({ "not_sent", "accepted" }, tries)
     end)
 
     it("sends it while the program does something else, when it does not take long", function()
@@ -691,5 +709,66 @@ describe("what was enqueued", function()
         assert.same({ "2", "3" }, rest)
       end)
     end
+  end)
+
+  it("is not sent by a child forked in a handler, in the midst of the queue", function()
+    local parent = child.start([[
+      local rtc = require "rtc"
+      local client = rtc.new { outbox = { concurrency = 1 } }
+      local pid
+      client:on("response", function()
+        pid = pid or native.fork()
+      end)
+      for n = 1, 3 do
+        assert(client:enqueue { room_id = "room", to = "user", message = tostring(n) })
+      end
+      local done = client:drain()
+      if pid == 0 then
+        native.leave(done and client:stats().outbox.in_flight == 0 and 0 or 1)
+      end
+      local code
+      repeat
+        native.sleep(0.005)
+        code = native.reap(pid)
+      until code
+      native.forget(pid)
+      say("child " .. code)
+    ]], {}, { env = service.environment(server) })
+    finally(function() parent:close() end)
+    assert.equal("child 0", parent:line(), parent:stderr())
+    assert.equal(0, parent:wait())
+    assert.same({ "1", "2", "3" }, messages())
+  end)
+
+  it("goes on after an interrupt in the midst of a handler", function()
+    server:script(service.refuses("InvalidAccessKey", { status = 401 }))
+    local program = child.start([[
+      local rtc = require "rtc"
+      local client = rtc.new { outbox = { concurrency = 2 } }
+      local function message(text) return { room_id = "room", to = "user", message = text } end
+      client:on("failure", function()
+        say("in the handler")
+        native.read(0)
+      end)
+      say(pcall(function()
+        assert(client:enqueue(message "refused"))
+        client:drain()
+      end))
+      assert(client:enqueue(message "later"))
+      local deadline = native.now() + 20
+      while client:stats().outbox.accepted == 0 and native.now() < deadline do
+        client:drain(0)
+        native.sleep(0.005)
+      end
+      say(client:stats().outbox.accepted)
+      os.exit(0)
+    ]], {}, { stdin = "pipe", env = service.environment(server) })
+    finally(function() program:close() end)
+    assert.equal("in the handler", program:line(), program:stderr())
+    program:kill("INT")
+    program:write("go on\n")
+    assert.matches("^false\t.*interrupted!$", program:line())
+    assert.equal("1", program:line(), program:stderr())
+    assert.same({ "refused", "later" }, messages())
   end)
 end)

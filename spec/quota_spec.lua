@@ -283,6 +283,29 @@ describe("a client's rate limit", function()
     assert.equal(4, client:stats().outbox.accepted)
   end)
 
+  describe("takes for a failure of the store", function()
+    for what, take in pairs {
+      ["what it raises"] = function() error("it is down") end,
+      ["nothing"] = function() end,
+      ["a wait that is no number"] = function() return true, 1 end,
+      ["a wait as text"] = function() return "0.1", 1 end,
+      ["a wait that is longer than asked for"] = function() return 5 end,
+      ["an endless wait"] = function() return math.huge end,
+      ["a wait that is not a number"] = function() return 0 / 0 end,
+      ["a wait before now"] = function() return -1 end,
+      ["a time to try again that is not a number"] = function() return nil, 0 / 0 end,
+      ["a time to try again that never comes"] = function() return nil, math.huge end,
+      ["a time to try again as text"] = function() return nil, "soon" end,
+    } do
+      it(what, function()
+        local _, err = send(open({ store = { take = take }, max_wait = 1 }))
+        assert.same({ "config", "QuotaStoreFailed", "not_sent", true, 0 },
+          { err.kind, err.code, err.outcome, err.retryable, err.attempts })
+        assert.equal(0, requests())
+      end)
+    end
+  end)
+
   it("is 500 a second with a burst of 25 and a wait of up to 1 s unless told otherwise", function()
     local seen
     local store = { take = function(...) seen = { ... } return 0 end }

@@ -43,7 +43,8 @@ end
 --- each has a name of its own.
 local function add_endpoint(parser, target)
   parser:option("--endpoint"):target(target):argname("<endpoint>")
-    :description('Where to: "https://host[:port]"; "sandbox[:PORT]" on this machine. Default: RTC_ENDPOINT.')
+    :description('Where to: "https://host[:port]", "byteplus" or "singapore"; "sandbox[:PORT]" on this machine. '
+      .. "Default: RTC_ENDPOINT.")
 end
 
 --- As a sentence of the help.
@@ -57,6 +58,7 @@ local function add_field(command, field, required)
   local description = sentence(field.summary)
   if field.type == "ids" then
     option:argname("<id,…>"):count("*")
+    command:option("--to-file"):argname("<path>"):description("Take receivers from a file, an ID a line.")
     description = ("%s At most %d; given several times, or with commas."):format(description, field.max)
   elseif field.type == "id" then
     option:argname("<id>"):count(required and not field.variable and 1 or "?")
@@ -90,7 +92,6 @@ local function add_message(parser, action)
       add_field(command, field, true)
     end
     if field.type == "ids" then
-      command:option("--to-file"):argname("<path>"):description("Take receivers from a file, an ID a line.")
       command:flag("--split"):description("Send a longer list in several calls.")
     end
   end
@@ -122,7 +123,6 @@ local function add_sign(parser)
       end
     end
   end
-  command:option("--to-file"):argname("<path>"):description("Take receivers from a file, an ID a line.")
   command:option("--time"):argname("<time>"):convert(time)
     :description("Sign as of this time: Unix seconds, or an X-Date like 20250102T030405Z. Default: now.")
 end

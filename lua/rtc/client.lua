@@ -28,6 +28,7 @@ local client = {}
 ---@field proxied boolean  by the option; what the environment says comes on top
 ---@field hide_proxy fun(text: string): string  `text` without the proxy's name and password
 ---@field keys rtc.Keys  gives the signer
+---@field signer rtc.Signer|nil  the one that signed last
 ---@field clock rtc.Clock
 ---@field retry rtc.Retry
 ---@field quota rtc.Quota|nil
@@ -151,6 +152,13 @@ local function next_wait(self, call, progress, exchange, deadline)
   return wait < deadline - self.runtime.now() and wait or nil
 end
 
+--- When a call's time is over after a try that failed: anew, when nobody waits for it and nothing was sent. Perhaps
+--- nobody used the client meanwhile, as at a prompt.
+local function next_deadline(self, call, progress, deadline)
+  local anew = call.patient and progress.outcome == "not_sent"
+  return anew and self.runtime.now() + call.timeout or deadline
+end
+
 --- Tries until the service accepted the call, or another try is not allowed.
 ---@param self rtc.Client
 ---@param call rtc.Call
@@ -182,18 +190,14 @@ local function try(self, call)
       return receipt
     end
     note_failure(progress, err)
-    if call.patient and progress.outcome == "not_sent" then
-      deadline = self.runtime.now() + call.timeout -- perhaps nobody used the client meanwhile, as at a prompt
-    end
+    deadline = next_deadline(self, call, progress, deadline)
     local wait = next_wait(self, call, progress, exchange, deadline)
     if not wait then
       return fail(progress, call)
     end
     self.events:emit("retry", { action = call.action, attempt = number, wait = wait, err = err })
     self.runtime.sleep(wait)
-    if call.patient and progress.outcome == "not_sent" then
-      deadline = self.runtime.now() + call.timeout -- nor during the pause
-    end
+    deadline = next_deadline(self, call, progress, deadline) -- the pause may have lasted longer
   end
 end
 
@@ -335,7 +339,8 @@ end
 --- Queues a message and returns at once (the first of several within 0.1 seconds, for a connection to be made). It is
 --- sent while the client waits for something else, by `drain`, and at the latest when the program ends; its failure is
 --- told to `client:on("failure", fn)`, or to standard error when nobody asked. Takes what the send methods take, and
---- `action`. Its timeout begins when it has its turn, and anew after each try that sent nothing.
+--- `action`. Its timeout begins when it has its turn, and anew after each try that sent nothing. When a function gives
+--- the keys and is due, it is asked here, and takes its time.
 ---@param given table  `action` is "send_room_unicast" (default), "send_unicast", "send_broadcast" or
 --- "batch_send_room_unicast", or the service's name of one
 ---@return boolean|nil queued
@@ -373,7 +378,7 @@ end
 --- Registers a function for what happens to calls: see lua/rtc/events.lua. Raises, at the caller's line, for an unknown
 --- event.
 ---@param name "request"|"response"|"retry"|"failure"
----@param fn fun(event: table)  must not yield; what it raises is written to standard error
+---@param fn fun(event: table)  when it raises or yields, that is written to standard error, and the call goes on
 ---@return fun() off  takes it away again
 function methods:on(name, fn)
   check_self(self, "on")
@@ -409,7 +414,7 @@ function methods:explain(action, given, time)
   if not call then
     return nil, wrong
   end
-  local signer, err = self.keys:signer(self.runtime, self.runtime.now() + call.timeout)
+  local signer, err = get_signer(self, self.runtime.now() + call.timeout)
   if not signer then
     return nil, errors.adopt(err, found.name)
   end

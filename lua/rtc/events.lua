@@ -5,8 +5,8 @@ local text = require "rtc.text"
 
 local events = {}
 
---- What can be asked for, and what comes with it. No event holds a secret (but for what a receipt's
---- `result` holds), or the message itself, but for `failure`.
+--- What can be asked for, and what comes with it. No event holds a secret, but for what a receipt's `result` holds; nor
+--- the message itself, but for `failure`.
 ---
 ---     request   { action, version, method, url, attempt, bytes }: a try goes out; `bytes` of its body
 ---     response  { action, version, attempt, elapsed, sent, reused, sent_bytes, received_bytes, receipt, err }: a try

@@ -299,11 +299,12 @@ options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "c
 ---@field secret_key string|nil
 ---@field session_token string|nil  of temporary keys
 ---@field credentials (fun(): rtc.GivenKeys|nil, any)|nil  gives keys, or nil and why not; asked anew before they
---- expire. It may yield, but not in PUC Lua 5.1
+--- expire. It may yield where the program's own scheduler resumes it, and not in PUC Lua 5.1
 ---@field app_id string|number|nil  default of each call; else RTC_APP_ID
 ---@field from string|number|nil  default of each call; else RTC_FROM
----@field endpoint string|nil  "https://host[:port]", "host", "sandbox" or "sandbox:PORT"; else RTC_ENDPOINT
----@field region string|nil  in the credential scope; default "cn-north-1"
+---@field endpoint string|nil  "https://host[:port]", "host", "byteplus", "singapore", "sandbox" or "sandbox:PORT"; else
+--- RTC_ENDPOINT
+---@field region string|nil  in the credential scope; default: the endpoint's
 ---@field version string|nil  default of each call; default "2020-12-01"
 ---@field timeout number|nil  seconds for a whole call; default 10
 ---@field try_timeout number|nil  seconds for one try; default 5

@@ -116,6 +116,14 @@ local function retire(self, worker)
   end
 end
 
+--- What becomes of a message whose call the program ended.
+local function ended(call, outcome, message)
+  return errors.new {
+    kind = "cancelled", code = "Cancelled", action = call.action, outcome = outcome, message = message,
+    retryable = outcome == "not_sent",
+  }
+end
+
 local start_worker
 
 --- An error ended a worker in the midst of its message: others must not wait for it.
@@ -123,10 +131,7 @@ local function bury(self, worker, problem)
   local entry = worker.entry
   retire(self, worker)
   if entry then
-    fail(self, entry, errors.new {
-      kind = "cancelled", code = "Cancelled", action = entry.call.action, outcome = "unknown",
-      message = "an error in the program ended the call: its task " .. problem,
-    })
+    fail(self, entry, ended(entry.call, "unknown", "an error in the program ended the call: its task " .. problem))
   end
   if self.waiting > 0 then
     start_worker(self)
@@ -210,13 +215,6 @@ function methods:stats()
   return {
     waiting = self.waiting, in_flight = self.in_flight,
     accepted = counted.accepted, failed = counted.failed, refused = counted.refused,
-  }
-end
-
-local function ended(call, outcome, message)
-  return errors.new {
-    kind = "cancelled", code = "Cancelled", action = call.action, outcome = outcome, message = message,
-    retryable = outcome == "not_sent",
   }
 end
 

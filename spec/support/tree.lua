@@ -64,6 +64,17 @@ function tree.run(arguments, options)
   return process.run(command(arguments), { env = tree.environment(options.env), stdin = options.stdin })
 end
 
+--- A file with these bytes.
+---@param bytes string
+---@return string path
+function tree.file_with(bytes)
+  local path = native.path("file")
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(bytes))
+  file:close()
+  return path
+end
+
 ---@class RunningSandbox
 ---@field process Process
 ---@field port integer

@@ -1,4 +1,4 @@
---- The message of a command: from its argument, a file or standard input; every byte as it comes.
+--- The message or body of a command: from its argument, a file or standard input; every byte as it comes.
 
 local terminal = require "rtc.cli.terminal"
 
@@ -51,14 +51,14 @@ end
 --- Without any other sign a message comes on standard input, unless somebody sits there.
 local function message_bytes(given)
   local bytes = message.optional(given, "message")
-  if not bytes and not stdin_is_terminal() then
-    bytes = read(io.stdin, "standard input")
-    bytes = bytes ~= "" and bytes or nil -- as from cron: hardly what was meant
+  if bytes then
+    return bytes
+  elseif stdin_is_terminal() then
+    terminal.finish(terminal.USAGE, "there is no message: give it as an argument, with --file, or on standard input")
   end
-  if not bytes then
-    terminal.finish(terminal.USAGE, "there is no message: " .. (stdin_is_terminal()
-      and "give it as an argument, with --file, or on standard input"
-      or 'standard input is empty; for an empty message give "-"'))
+  bytes = read(io.stdin, "standard input")
+  if bytes == "" then -- as from cron: hardly what was meant
+    terminal.finish(terminal.USAGE, 'there is no message: standard input is empty; for an empty message give "-"')
   end
   return bytes
 end
