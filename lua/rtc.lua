@@ -4,7 +4,6 @@
 ---     print(rtc.new "sandbox":send_room_unicast { room_id = "room1", to = "user1", message = "hello" })
 
 local api = require "rtc.api"
-local blocking = require "rtc.runtime.blocking"
 local client = require "rtc.client"
 local clocks = require "rtc.clock"
 local core = require("rtc.native").load("rtc.core")
@@ -20,6 +19,7 @@ local options = require "rtc.options"
 local proxy = require "rtc.proxy"
 local quota = require "rtc.quota"
 local retry = require "rtc.retry"
+local runtimes = require "rtc.runtime"
 local sandbox = require "rtc.sandbox.defaults"
 local signer = require "rtc.signer"
 local stats = require "rtc.stats"
@@ -131,12 +131,16 @@ end
 ---@return rtc.Client|nil
 ---@return string|nil problem
 local function build(given)
-  local settings, problem = settle(given)
+  local settings, wrong = settle(given)
   if not settings then
-    return nil, problem
+    return nil, wrong
   end
   local checked, target, found = settings.options, settings.target, settings.found
-  local made, runtime = pcall(blocking.new, engine_options(checked))
+  local scheduler, problem = runtimes.scheduler(checked.runtime)
+  if not scheduler then
+    return nil, problem
+  end
+  local made, runtime = pcall(runtimes.new, scheduler, engine_options(checked))
   if not made then
     return nil, tostring(runtime)
   end
@@ -150,7 +154,8 @@ local function build(given)
     version = checked.version or api.default_version,
     timeout = checked.timeout or 10, try_timeout = checked.try_timeout or 5,
     connect_timeout = checked.connect_timeout or 3,
-    max_response = checked.max_response or 1048576,
+    max_response = checked.max_response or 1048576, max_pending = checked.max_pending or 10000,
+    pool_size = checked.pool_size or 64,
     user_agent = checked.user_agent or "rtc-lua/" .. core.version,
   }
   if environment.get("RTC_DEBUG") == "1" then
@@ -183,6 +188,12 @@ function rtc.signer(given)
     error("rtc.signer: " .. problem, 2)
   end
   return made
+end
+
+--- Makes a loop whose tasks go on when your own loop says `loop:step(budget)`: for `rtc.new { runtime = loop }`.
+---@return rtc.Loop
+function rtc.loop()
+  return require("rtc.runtime.tick").new()
 end
 
 local default_client
@@ -229,6 +240,12 @@ rtc.batch_send_room_unicast = by_default("batch_send_room_unicast", "BatchSendRo
 rtc.call = by_default("call")
 ---@type fun(given: table): boolean|nil, rtc.Error|nil
 rtc.enqueue = by_default("enqueue")
+---@type fun(messages: table|function, given: rtc.SendAll|nil): any, any
+rtc.send_all = by_default("send_all")
+---@type fun(fn: function, ...): rtc.Future|nil, rtc.Error|nil
+rtc.spawn = by_default("spawn")
+---@type fun(count: integer|nil): integer|nil, rtc.Error|nil
+rtc.connect = by_default("connect")
 ---@type fun(timeout: number|nil): boolean|nil, rtc.Error|nil
 rtc.drain = by_default("drain")
 ---@type fun(name: string, fn: fun(event: table)): fun()|nil, rtc.Error|nil

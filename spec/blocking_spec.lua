@@ -1,4 +1,5 @@
 local blocking = require "rtc.runtime.blocking"
+local runtimes = require "rtc.runtime"
 local certificates = require "spec.support.certificates"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
@@ -12,7 +13,7 @@ describe("the blocking runtime", function()
 
   before_each(function()
     server = fault_server.start()
-    runtime = blocking.new()
+    runtime = runtimes.new(blocking.new())
   end)
 
   after_each(function()
@@ -50,7 +51,7 @@ describe("the blocking runtime", function()
     local secure = fault_server.start { tls = tls.good }
     secure:on_accept { act.wait("hold") }
     local child = process.spawn({ "lua5.4", "-e", ([[
-      local runtime = require "rtc.runtime.blocking".new { ca_file = %q }
+      local runtime = require "rtc.runtime".new(require "rtc.runtime.blocking".new(), { ca_file = %q })
       local function request(target)
         return runtime.request { url = %q .. target, headers = {}, body = "x", proxy = "" }
       end
@@ -231,7 +232,7 @@ describe("the blocking runtime", function()
   end)
 
   it("says whose process it is", function()
-    assert.equal(runtime.process(), blocking.new().process())
+    assert.equal(runtime.process(), runtimes.new(blocking.new()).process())
   end)
 
   it("tells who spawned a task of an error that ends it", function()
@@ -239,13 +240,13 @@ describe("the blocking runtime", function()
     local function died(problem)
       problems[#problems + 1] = problem
     end
-    runtime.spawn(function() error("at once", 0) end, died)
-    runtime.spawn(function()
+    runtime.start(function() error("at once", 0) end, died)
+    runtime.start(function()
       runtime.sleep(0.001)
       error({}, 0)
     end, died)
-    runtime.spawn(function() coroutine.yield() end, died)
-    runtime.spawn(function() request "/" end, died)
+    runtime.start(function() coroutine.yield() end, died)
+    runtime.start(function() request "/" end, died)
     await(function() return #problems == 3 end)
     assert.same({ "raised: at once", "yielded, and nothing of rtc resumes it", "raised: a table" }, problems)
   end)
@@ -263,7 +264,7 @@ describe("the blocking runtime", function()
   } do
     it("tells of a task that raises, and goes on: " .. name, function()
       local child = process.run { "lua5.4", "-e", ([[
-        local runtime = require "rtc.runtime.blocking".new()
+        local runtime = require "rtc.runtime".new(require "rtc.runtime.blocking".new())
         local done = 0
         local function request()
           return runtime.request { url = %q, headers = {}, body = "x", proxy = "" }.status

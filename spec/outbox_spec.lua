@@ -472,7 +472,7 @@ describe("client:drain", function()
       local done, err = client:drain(timeout or nil)
       assert.is_nil(done)
       assert.same({ "timeout", "Timeout", true }, { err.kind, err.code, err.retryable })
-      assert.matches(("after %g seconds 20 enqueued messages are not through"):format(timeout or 0.1), err.message, 1,
+      assert.matches(("after %g seconds 20 calls are not through"):format(timeout or 0.1), err.message, 1,
         true)
       server:release "answer"
       assert.is_true(client:drain(20))
@@ -712,6 +712,7 @@ describe("what was enqueued", function()
   end)
 
   it("is not sent by a child forked in a handler, in the midst of the queue", function()
+    server:script(service.accepts_after "queued")
     local parent = child.start([[
       local rtc = require "rtc"
       local client = rtc.new { outbox = { concurrency = 1 } }
@@ -722,6 +723,7 @@ describe("what was enqueued", function()
       for n = 1, 3 do
         assert(client:enqueue { room_id = "room", to = "user", message = tostring(n) })
       end
+      say("queued")
       local done = client:drain()
       if pid == 0 then
         native.leave(done and client:stats().outbox.in_flight == 0 and 0 or 1)
@@ -735,6 +737,8 @@ describe("what was enqueued", function()
       say("child " .. code)
     ]], {}, { env = service.environment(server) })
     finally(function() parent:close() end)
+    assert.equal("queued", parent:line(), parent:stderr())
+    server:release "queued"
     assert.equal("child 0", parent:line(), parent:stderr())
     assert.equal(0, parent:wait())
     assert.same({ "1", "2", "3" }, messages())

@@ -264,6 +264,7 @@ static call *call_new(rtc_engine *e, const rtc_request *r)
     c->try_timeout = r->try_timeout;
     c->connect_timeout = r->connect_timeout;
     c->max_response = r->max_response;
+    c->fresh = r->fresh;
 
     char *at = (char *)&c->lines[r->header_count + UNWANTED_COUNT];
     for (size_t i = 0; i < r->header_count; i++) {
@@ -1260,17 +1261,26 @@ int64_t rtc_engine_submit(rtc_engine *e, const rtc_request *request)
     return c->exchange.id;
 }
 
-bool rtc_engine_wait(rtc_engine *e, double seconds)
+static bool has_work(rtc_engine *e)
 {
-    if (!own_process(e)) {
-        return false;
+    return e->done.count > 0 || can_start(e);
+}
+
+/* Without memory to look at them all, somebody may have something to do. */
+bool rtc_engine_wait(rtc_engine *const *engines, size_t count, double seconds)
+{
+    struct pollfd *descriptors = calloc(count + 1, sizeof *descriptors); /* one more: of none it may be NULL */
+    bool ready = descriptors == NULL;
+    for (size_t i = 0; i < count && !ready; i++) {
+        ready = own_process(engines[i]) && has_work(engines[i]);
+        descriptors[i] = (struct pollfd){.fd = engines[i]->epoll, .events = POLLIN};
     }
-    if (e->done.count > 0 || can_start(e)) {
-        return true;
+    if (!ready) {
+        int milliseconds = seconds < 0 ? -1 : seconds > 2e6 ? 2000000000 : (int)ceil(seconds * 1e3);
+        ready = poll(descriptors, (nfds_t)count, milliseconds) > 0;
     }
-    struct epoll_event event;
-    int milliseconds = seconds < 0 ? -1 : seconds > 2e6 ? 2000000000 : (int)ceil(seconds * 1e3);
-    return epoll_wait(e->epoll, &event, 1, milliseconds) > 0;
+    free(descriptors);
+    return ready;
 }
 
 size_t rtc_engine_step(rtc_engine *e, double budget)

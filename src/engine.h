@@ -43,6 +43,7 @@ typedef struct rtc_request {
     double connect_timeout; /* seconds until the connection stands, TLS included */
     size_t max_response;    /* bytes of an answer's body */
     const char *proxy;      /* URL; "": none at all; NULL: the engine's */
+    bool fresh;             /* over a connection made for it, which is kept like any other */
 } rtc_request;
 
 typedef enum rtc_failure {
@@ -87,9 +88,9 @@ void rtc_engine_free(rtc_engine *engine);
 /* Takes a copy of the request and returns its id, or 0 when memory fails. */
 int64_t rtc_engine_submit(rtc_engine *engine, const rtc_request *request);
 
-/* Waits until there is something to do, `seconds` have passed (negative: no limit) or a signal came.
+/* Waits until one of these engines has something to do, `seconds` have passed (negative: no limit) or a signal came.
  * True when there is something to do. */
-bool rtc_engine_wait(rtc_engine *engine, double seconds);
+bool rtc_engine_wait(rtc_engine *const *engines, size_t count, double seconds);
 
 /* Does what can be done without waiting, for about `budget` seconds at most (negative: no limit).
  * Returns how many exchanges can be taken. */

@@ -102,6 +102,19 @@ static double read_number(reader *r, const char *field, double fallback, bool wh
     return number;
 }
 
+static bool read_flag(reader *r, const char *field)
+{
+    lua_State *L = r->L;
+    lua_pushstring(L, field);
+    lua_rawget(L, 2);
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1)) {
+        object(r, field, "must be true or false");
+    }
+    bool flag = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return flag;
+}
+
 static void read_body(reader *r)
 {
     lua_State *L = r->L;
@@ -218,6 +231,7 @@ static void read_request(reader *r)
         object(r, "method", "must be an HTTP method in upper case, such as \"POST\"");
     }
     request->proxy = read_text(r, "proxy", NULL);
+    request->fresh = read_flag(r, "fresh");
     request->timeout = read_number(r, "timeout", 10, false);
     request->try_timeout = read_number(r, "try_timeout", 5, false);
     request->connect_timeout = read_number(r, "connect_timeout", 3, false);
@@ -446,7 +460,34 @@ static double opt_seconds(lua_State *L, int index)
 /* engine:wait(seconds or nil) -> boolean */
 static int wait_for_work(lua_State *L)
 {
-    lua_pushboolean(L, rtc_engine_wait(check_engine(L), opt_seconds(L, 2)));
+    rtc_engine *engine = check_engine(L);
+    lua_pushboolean(L, rtc_engine_wait(&engine, 1, opt_seconds(L, 2)));
+    return 1;
+}
+
+/* engine.wait({ engine, … }, seconds or nil) -> boolean: whether one of them has something to do. Closed ones have not.
+ */
+static int wait_for_any(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    double seconds = opt_seconds(L, 2);
+    int count = (int)rtc_rawlen(L, 1);
+    rtc_engine **engines = lua_newuserdata(L, ((size_t)count + 1) * sizeof *engines);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, 1, i);
+        luaL_checkudata(L, -1, ENGINE_METATABLE);
+        lua_pop(L, 1);
+    }
+    size_t open = 0;
+    for (int i = 1; i <= count; i++) { /* from here on nothing allocates, and so no finaliser closes one of them */
+        lua_rawgeti(L, 1, i);
+        const engine_box *box = lua_touserdata(L, -1);
+        if (box->engine != NULL) {
+            engines[open++] = box->engine;
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushboolean(L, rtc_engine_wait(engines, open, seconds));
     return 1;
 }
 
@@ -662,7 +703,8 @@ int luaopen_rtc_engine(lua_State *L)
                                        {"unsent", unsent},      {"pollfd", pollfd},      {"events", events},
                                        {"timeout", timeout},    {"close", close_engine}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", engine_gc}, {"__tostring", engine_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"new", new_engine}, {"now", now}, {"pid", pid}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"new", new_engine}, {"wait", wait_for_any}, {"now", now}, {"pid", pid}, {NULL, NULL}};
     rtc_new_class(L, ENGINE_METATABLE, methods, meta);
     lua_newtable(L);
     rtc_setfuncs(L, functions);

@@ -200,4 +200,16 @@ function attempt.make(client, call, signer, number, left)
   return receipt, err, exchange or failure
 end
 
+--- Opens a connection that is then kept: by a request that asks for nothing.
+---@param client rtc.Client
+---@return rtc.Error|nil err  when none could be opened
+function attempt.connect(client)
+  local exchange, failure = client.runtime.request {
+    url = client.endpoint.url .. "/", method = "HEAD", headers = { { "User-Agent", client.user_agent } },
+    timeout = client.timeout, try_timeout = client.try_timeout, connect_timeout = client.connect_timeout,
+    max_response = client.max_response, proxy = client.endpoint.loopback and "" or nil, fresh = true,
+  }
+  return not exchange and no_answer(client, failure) or nil
+end
+
 return attempt

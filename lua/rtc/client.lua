@@ -10,6 +10,7 @@ local options = require "rtc.options"
 local outbox = require "rtc.outbox"
 local prepare = require "rtc.prepare"
 local retry = require "rtc.retry"
+local send_all = require "rtc.send_all"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
@@ -24,6 +25,9 @@ local client = {}
 ---@field try_timeout number  seconds for one try
 ---@field connect_timeout number  seconds to connect
 ---@field max_response integer  bytes of an answer's body
+---@field max_pending integer  calls at once
+---@field pool_size integer  connections at once
+---@field closed boolean|nil
 ---@field user_agent string
 ---@field proxied boolean  by the option; what the environment says comes on top
 ---@field hide_proxy fun(text: string): string  `text` without the proxy's name and password
@@ -79,6 +83,32 @@ local function no_time(call)
   }
 end
 
+local function is_closed(call)
+  return errors.new {
+    kind = "cancelled", code = "Cancelled", action = call.action, outcome = "not_sent",
+    message = "the client is closed",
+  }
+end
+
+--- Why a call can't even begin.
+---@return rtc.Error|nil
+local function refusal(self, call)
+  if self.closed then
+    return is_closed(call)
+  end
+  local problem, advice = self.runtime.obstacle()
+  if problem then
+    return errors.no_task(problem, advice, call.action)
+  elseif not call.patient and self.runtime.pending() >= self.max_pending then
+    return errors.new {
+      kind = "quota", code = "TooManyPending", action = call.action, outcome = "not_sent", retryable = true,
+      message = ("%d calls of this client wait already (max_pending)"):format(self.max_pending),
+      advice = "They are made faster than they are answered: make fewer (client:send_all keeps to a number), or allow "
+        .. "more by the option max_pending.",
+    }
+  end
+end
+
 --- Waits for a slot of the rate limit.
 ---@return rtc.Error|nil
 local function take_slot(self, call, left)
@@ -104,7 +134,9 @@ end
 ---@return rtc.Error|nil
 local function get_ready(self, call, progress, deadline)
   local now = self.runtime.now
-  if now() >= deadline then
+  if self.closed then
+    return nil, is_closed(call)
+  elseif now() >= deadline then
     return nil, no_time(call)
   end
   local refused = not progress.has_slot and take_slot(self, call, deadline - now())
@@ -205,8 +237,11 @@ end
 ---@return rtc.Receipt|nil
 ---@return rtc.Error|nil
 local function carry_out(self, call)
-  local started = self.runtime.now()
-  local receipt, err = try(self, call)
+  local started, receipt = self.runtime.now(), nil
+  local err = refusal(self, call)
+  if not err then
+    receipt, err = try(self, call)
+  end
   self.counters:count_call(call.action, err)
   if not receipt then
     return nil, err
@@ -355,24 +390,128 @@ function methods:enqueue(given)
   return self.outbox:put { call = call, fields = copy }
 end
 
---- Waits until all that was enqueued is through.
+--- Sends a message that may name its action.
+local function send_any(self, message, default)
+  local action, given = prepare.action_of(message, default)
+  if not action then
+    return nil, given
+  end
+  return self[action.method](self, given)
+end
+
+--- Sends many messages, some at a time, and gives what becomes of each as soon as it is known: a function for a `for`
+--- loop, `for index, receipt, err in client:send_all(messages) do`. A message may name its `action`. When the loop is
+--- left early, those that are on their way go on, and no more are begun. Raises, at the caller's line, for a wrong or
+--- unknown option, and where nothing can wait.
+---@param messages table[]|fun(): table|nil  a list, or a function that gives one after the other; it is called only
+--- when one can be sent
+---@param given rtc.SendAll|nil
+---@return (fun(): integer|nil, rtc.Receipt|nil, rtc.Error|nil)|integer next_result  index, and receipt or nil and err;
+--- with `on_result`: how many were accepted
+---@return integer|nil failed  with `on_result`
+function methods:send_all(messages, given)
+  check_self(self, "send_all")
+  local checked, problem = options.check(options.send_all, given or {})
+  if not checked then
+    error("client:send_all: " .. problem, 2)
+  end
+  local begun, failed = send_all.begin(messages, checked, {
+    runtime = self.runtime, defaults = self.defaults, send = function(message)
+      return send_any(self, message, checked.action or "send_room_unicast")
+    end,
+  })
+  if not begun then
+    error("client:send_all: " .. failed, 2)
+  end
+  return begun, failed
+end
+
+--- Runs a function as a task beside the others. An error in it that nobody waits for is written to standard error.
+---@param fn function
+---@param ... any  its arguments
+---@return rtc.Future|nil future  `future:wait()` gives what it returned
+---@return rtc.Error|nil err  `code` is "NoTask": no task can be made here
+function methods:spawn(fn, ...)
+  check_self(self, "spawn")
+  if type(fn) ~= "function" then
+    error("client:spawn: the first argument must be a function, not a " .. type(fn), 2)
+  end
+  local future, problem, advice = self.runtime.spawn(fn, ...)
+  if not future then
+    return nil, errors.no_task(problem, advice)
+  end
+  return future
+end
+
+--- Opens connections ahead, so that the first messages pay for no handshake. Those that are not used are closed after
+--- the seconds of `keep_alive`.
+---@param count integer|nil  default 1; at most the option pool_size
+---@return integer|nil opened
+---@return rtc.Error|nil err  the first one that failed
+function methods:connect(count)
+  check_self(self, "connect")
+  local wanted, problem = options.count(self.pool_size)(count or 1)
+  if not wanted then
+    return nil, errors.argument("count " .. problem, "count")
+  end
+  local err = refusal(self, {})
+  local opening, condition = wanted, self.runtime.condition()
+  for _ = 1, err and 0 or wanted do
+    self.runtime.start(function()
+      err = attempt.connect(self) or err
+      opening = opening - 1
+      condition:broadcast()
+    end, function() end)
+  end
+  while not err and opening > 0 do
+    condition:wait()
+  end
+  if err then
+    return nil, err
+  end
+  return wanted
+end
+
+--- Waits until no call of this client is on its way any more, and all that was enqueued is through.
 ---@param timeout number|nil  seconds; 0: does what can be done without waiting; default: the client's timeout
 ---@return boolean|nil done
----@return rtc.Error|nil err  `code` is "Timeout": so many messages are left, and go on being sent
+---@return rtc.Error|nil err  `code` is "Timeout": so many are left, and go on; or "NoTask": nothing can wait here
 function methods:drain(timeout)
   check_self(self, "drain")
-  local seconds, problem = options.pause(timeout or self.timeout)
+  local seconds, wrong = options.pause(timeout or self.timeout)
   if not seconds then
-    return nil, errors.argument("timeout " .. problem, "timeout")
+    return nil, errors.argument("timeout " .. wrong, "timeout")
   end
-  local left = self.outbox:drain(seconds)
-  if left == 0 then
+  local runtime = self.runtime
+  local function left()
+    local waiting = self.outbox:left()
+    return math.max(waiting, runtime.pending())
+  end
+  runtime.progress()
+  local problem, advice = runtime.settle(function() return left() == 0 end, runtime.now() + seconds)
+  if left() == 0 then
     return true
+  elseif problem then
+    return nil, errors.no_task(problem, advice)
   end
   return nil, errors.new {
     kind = "timeout", code = "Timeout", retryable = true,
-    message = ("after %g seconds %d enqueued messages are not through"):format(seconds, left),
+    message = ("after %g seconds %d calls are not through, enqueued ones among them"):format(seconds, left()),
   }
+end
+
+--- Ends the client: calls that are on their way fail ("Cancelled"; their outcome says whether they may have been
+--- delivered), messages that wait are told of by the event `failure`, and connections are closed. To lose nothing,
+--- `client:drain()` first. May be called twice.
+function methods:close()
+  check_self(self, "close")
+  if self.closed then
+    return
+  end
+  self.closed = true
+  self.outbox:close "the client was closed"
+  self.runtime.close()
+  self.runtime.progress()
 end
 
 --- Registers a function for what happens to calls: see lua/rtc/events.lua. Raises, at the caller's line, for an unknown

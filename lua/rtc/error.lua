@@ -130,4 +130,15 @@ function errors.config(message, action)
   }
 end
 
+--- Nothing can wait where the call was made. Nothing was sent.
+---@param problem string
+---@param advice string
+---@param action string|nil
+---@return rtc.Error
+function errors.no_task(problem, advice, action)
+  return errors.new {
+    kind = "config", code = "NoTask", message = problem, advice = advice, action = action, outcome = "not_sent",
+  }
+end
+
 return errors

@@ -1,7 +1,9 @@
 --- The options of constructors and calls as data, and one check for all of them.
 
+local api = require "rtc.api"
 local endpoint = require "rtc.endpoint"
 local fields = require "rtc.fields"
+local runtime = require "rtc.runtime"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 local utc = require "rtc.utc"
@@ -292,6 +294,23 @@ options.quota = {
   { "store", check.store },
 }
 
+--- How many there may be at once.
+options.count = count
+
+--- The name of a message action: gives the client's.
+local function check_action(value)
+  local action = api.find(value)
+  if not action then
+    return nil, "is not the name of a message action: " .. suggest.hint(value, api.method_names)
+  end
+  return action.method
+end
+
+options.send_all = {
+  { "concurrency", count(1024) }, { "action", check_action }, { "ordered", check.boolean },
+  { "on_result", check.func },
+}
+
 options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "concurrency", count(1024) } }
 
 ---@class rtc.Options  every one may be left out
@@ -321,6 +340,9 @@ options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "c
 ---@field retry rtc.Retry|false|nil  default { tries = 3, base = 0.2, cap = 5, on_unknown = false }
 ---@field quota rtc.Quota.Options|false|nil  the client's own rate limit; default 500 a second for the account
 ---@field outbox rtc.Outbox.Options|nil  bounds of what is enqueued
+---@field runtime "blocking"|"luv"|"cqueues"|"skynet"|rtc.Loop|rtc.Scheduler|nil  how to wait; default: "skynet" in a
+--- skynet service, "cqueues" for a client made in a coroutine of a cqueues controller, else "blocking"
+---@field max_pending integer|nil  calls at once, at most; default 10000
 ---@field service string|nil  in the credential scope; default "rtc"
 ---@field user_agent string|nil  default "rtc-lua/VERSION"
 
@@ -334,7 +356,8 @@ options.client = {
   { "max_response", check.bytes }, { "ca_file", check.file }, { "ca_path", check.folder },
   { "cert_file", check.file }, { "key_file", check.file }, { "proxy", check.proxy },
   { "keep_alive", check.keep_alive }, { "pool_size", count(1024) }, { "retry", group(options.retry, true) },
-  { "quota", group(options.quota, true) }, { "outbox", group(options.outbox) }, { "service", check.scope },
+  { "quota", group(options.quota, true) }, { "outbox", group(options.outbox) }, { "runtime", runtime.check },
+  { "max_pending", count(1000000) }, { "service", check.scope },
   { "allow_http", check.boolean }, { "user_agent", check.line },
 }
 

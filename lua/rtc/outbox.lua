@@ -113,6 +113,7 @@ local function retire(self, worker)
   self.in_flight = self.in_flight - 1
   if self.in_flight == 0 then
     busy[self] = nil
+    self.runtime.notify()
   end
 end
 
@@ -138,25 +139,29 @@ local function bury(self, worker, problem)
   end
 end
 
+--- Starts a task; or says why none can be started here.
+---@return string|nil problem
+---@return string|nil advice
 function start_worker(self)
   local worker = {}
   self.workers[worker] = true
   self.in_flight = self.in_flight + 1
   busy[self] = true
-  self.runtime.spawn(function()
+  local started, problem, advice = self.runtime.start(function()
     work(self, worker)
     retire(self, worker)
-  end, function(problem)
-    bury(self, worker, problem)
+  end, function(what)
+    bury(self, worker, what)
   end)
+  if not started then
+    retire(self, worker)
+    return problem, advice
+  end
 end
 
 local function refusal(self, call, size)
   if self.closing then
-    return errors.new {
-      kind = "cancelled", code = "Cancelled", action = call.action, outcome = "not_sent",
-      message = "the program is ending",
-    }
+    return ended(call, "not_sent", "the program is ending")
   end
   local never = size > self.most_bytes
   return errors.new {
@@ -185,26 +190,20 @@ function methods:put(entry)
   self.waiting, self.bytes = self.waiting + 1, self.bytes + size
   local patience = self.in_flight == 0 and MOMENT or 0
   if self.in_flight < self.concurrency then
-    start_worker(self)
+    local problem, advice = start_worker(self)
+    if problem and self.in_flight == 0 then
+      take(self)
+      return nil, errors.no_task(problem, advice, entry.call.action)
+    end
   end
   self.runtime.progress(patience)
   return true
 end
 
---- Waits until everything was sent or has failed.
----@param timeout number  seconds; 0: does what can be done without waiting
----@return integer left  messages that are not through
-function methods:drain(timeout)
+--- Messages that are not through.
+---@return integer
+function methods:left()
   forget_the_parents(self)
-  local deadline = self.runtime.now() + timeout
-  self.runtime.progress()
-  while self.in_flight > 0 do
-    local left = deadline - self.runtime.now()
-    if left <= 0 then
-      break
-    end
-    self.runtime.sleep(math.min(left, 0.005))
-  end
   return self.waiting + self.in_flight
 end
 
@@ -218,17 +217,26 @@ function methods:stats()
   }
 end
 
+--- Takes no more messages, and tells of those that wait.
+---@param why string
+function methods:close(why)
+  forget_the_parents(self)
+  self.closing = true
+  local entry = take(self)
+  while entry do
+    fail(self, entry, ended(entry.call, "not_sent", why .. " before its turn came"))
+    entry = take(self)
+  end
+end
+
 --- At the end of the Lua state: what can still be sent is, and of the rest somebody is told.
 local function finish(self)
   self.closing = true -- or else a handler that enqueues again would hold up the end
-  if self:drain(self.patience) == 0 then
+  if self:left() == 0 then
     return
   end
-  local entry = take(self)
-  while entry do
-    fail(self, entry, ended(entry.call, "not_sent", "the program ended before its turn came"))
-    entry = take(self)
-  end
+  self.runtime.settle(function() return self:left() == 0 end, self.runtime.now() + self.patience)
+  self:close "the program ended"
   for worker in pairs(self.workers) do
     if worker.entry then
       fail(self, worker.entry, ended(worker.entry.call, "unknown", "the program ended while it was on its way"))

@@ -80,31 +80,46 @@ function prepare.message(client, action, given)
   return complete(client, call, action)
 end
 
---- Checks a message whose action is one of its fields.
+--- Which action a message is for, and the fields for it.
+---@param given any  the fields, and perhaps `action`
+---@param default string  the action of one that names none
+---@return rtc.api.Action|nil
+---@return any fields  `given`, or a copy of it without `action`; or rtc.Error
+function prepare.action_of(given, default)
+  if type(given) ~= "table" or given.action == nil then
+    return api.find(default), given
+  end
+  local action, message = api.find(given.action), {}
+  if not action then
+    return nil, errors.argument("action is not the name of a message action: "
+      .. suggest.hint(given.action, api.method_names), "action")
+  end
+  for name, value in pairs(given) do
+    message[name] = value
+  end
+  message.action = nil
+  return action, message
+end
+
+--- Checks a message to be enqueued.
 ---@param client rtc.Client
 ---@param given any  the fields and `action`, by default "send_room_unicast"
 ---@return rtc.Call|nil
 ---@return rtc.Error|nil
 ---@return table|nil copy  of `given`, as it can be enqueued again
 function prepare.any_message(client, given)
-  if type(given) ~= "table" then
-    return prepare.message(client, "SendRoomUnicast", given)
-  end
-  local message = {}
-  for name, value in pairs(given) do
-    message[name] = value
-  end
-  message.action = nil
-  local action = api.find(given.action == nil and "send_room_unicast" or given.action)
+  local action, message = prepare.action_of(given, "send_room_unicast")
   if not action then
-    return nil, errors.argument("action is not the name of a message action: "
-      .. suggest.hint(given.action, api.method_names), "action")
-  elseif message.split then
+    return nil, message
+  elseif type(message) == "table" and message.split then
     return nil, errors.argument("split does not go with enqueue: enqueue each part", "split", action.name)
   end
   local call, err = prepare.message(client, action.name, message)
-  message.action = given.action
-  return call, err, message
+  local copy = {}
+  for name, value in pairs(call and given or {}) do
+    copy[name] = value
+  end
+  return call, err, copy
 end
 
 --- Checks a call of any action of the service.

@@ -1,0 +1,48 @@
+--- A condition variable: tasks wait for it, and whoever made it so wakes them all.
+
+local condition = {}
+
+---@class rtc.Condition
+---@field scheduler rtc.Scheduler
+---@field waiters table<table, true>
+local methods = {}
+local metatable = { __index = methods, __name = "rtc.condition" }
+
+--- Waits for the next broadcast. May come back early.
+---@param seconds number|nil  at most; default: no limit
+---@return boolean|nil waited
+---@return string|nil problem  nothing can wait here
+---@return string|nil advice
+function methods:wait(seconds)
+  local waiter, problem, advice = self.scheduler:current()
+  if not waiter then
+    return nil, problem, advice
+  end
+  self.waiters[waiter] = true
+  waiter.abandon = function()
+    self.waiters[waiter] = nil
+  end
+  self.scheduler:park(waiter, seconds)
+  self.waiters[waiter] = nil
+  return true
+end
+
+--- Wakes everyone who waits.
+function methods:broadcast()
+  local waiters = self.waiters
+  if next(waiters) == nil then
+    return
+  end
+  self.waiters = {}
+  for waiter in pairs(waiters) do
+    self.scheduler:wake(waiter)
+  end
+end
+
+---@param scheduler rtc.Scheduler
+---@return rtc.Condition
+function condition.new(scheduler)
+  return setmetatable({ scheduler = scheduler, waiters = {} }, metatable)
+end
+
+return condition
