@@ -240,8 +240,6 @@ rtc.batch_send_room_unicast = by_default("batch_send_room_unicast", "BatchSendRo
 rtc.call = by_default("call")
 ---@type fun(given: table): boolean|nil, rtc.Error|nil
 rtc.enqueue = by_default("enqueue")
----@type fun(messages: table|function, given: rtc.SendAll|nil): any, any
-rtc.send_all = by_default("send_all")
 ---@type fun(fn: function, ...): rtc.Future|nil, rtc.Error|nil
 rtc.spawn = by_default("spawn")
 ---@type fun(count: integer|nil): integer|nil, rtc.Error|nil
@@ -252,6 +250,17 @@ rtc.drain = by_default("drain")
 rtc.on = by_default("on")
 ---@type fun(): rtc.Stats|nil, rtc.Error|nil
 rtc.stats = by_default("stats")
+
+--- The same for many messages; raises, at the caller's line, when no client can be made.
+---@param ... any  see client:send_all
+---@return any
+function rtc.send_all(...)
+  local default, err = get_default()
+  if not default then
+    error("rtc.send_all: " .. err, 2)
+  end
+  return default:send_all(...)
+end
 
 --- Prints what there is, or how to use one thing: `rtc.help "send_unicast"`.
 ---@param topic string|nil

@@ -532,7 +532,7 @@ end
 ---@return rtc.Stats
 function methods:stats()
   check_self(self, "stats")
-  return self.counters:read(self.outbox:stats())
+  return self.counters:read(self.runtime.pending(), self.outbox:stats())
 end
 
 --- Shows how a message would be signed. Sends nothing.

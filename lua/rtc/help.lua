@@ -13,9 +13,13 @@ rtc: tell a person who is in a call something, now.
   client = rtc.new { … }         a client of the service; keys from the environment when none are given
 %s
   client:call(action, body, { version =, method =, query = })   any other action of the service
+  client:send_all(list)          send many, some at a time
   client:enqueue { … }           send without waiting; client:drain() waits for what is left
+  client:spawn(fn)               run something beside the rest
+  client:connect(n)              open connections ahead; client:close() closes them
   client:on(event, fn)           be told of "request", "response", "retry", "failure"
   client:stats()                 counters
+  rtc.loop()                     for a loop of your own that must not wait
   rtc.signer { … }               the signer by itself
 
 The same functions without a client, as in rtc.send_unicast { … }, use one that is made from the environment.
@@ -91,7 +95,41 @@ client:enqueue { action =, … }   sends without waiting
 
 Takes the fields of a message, and as action "send_room_unicast" (default) or another one. Returns true, or nil and an
 error. What fails is told to client:on("failure", fn), or to standard error. client:drain(seconds) waits for what is
-left, client:drain(0) only does what can be done at once, and client:stats().outbox counts.
+left (and for calls of other tasks), client:drain(0) only does what can be done at once, and client:stats().outbox counts.
+]],
+  send_all = [[
+for index, receipt, err in client:send_all(messages, { … }) do … end   sends many messages, some at a time
+
+  messages      a list, or a function that gives one after the other; one may have an `action` of its own
+  concurrency   on their way at once; default 64
+  action        of messages that name none; default "send_room_unicast"
+  ordered       keep the order of messages to the same receiver; default false
+  on_result     function(index, receipt, err), called for each instead of a loop; then it returns accepted, failed
+]],
+  spawn = [[
+client:spawn(fn, …)   runs fn as a task; returns a future
+
+  future:wait(seconds)   what fn returned; raises what it raised. After so long: nil and an error ("Timeout")
+  future:done()          whether it is over
+]],
+  connect = [[
+client:connect(n)   opens n connections ahead, for the first messages to need no handshake
+
+Returns n, or nil and an error. They are kept for the seconds of the option keep_alive.
+]],
+  close = [[
+client:close()   ends the client: calls on their way fail ("Cancelled"), and connections are closed
+
+To lose nothing, client:drain() first.
+]],
+  loop = [[
+loop = rtc.loop(); client = rtc.new { runtime = loop }   for a loop of your own, such as a game's
+
+  loop:spawn(fn, …)    makes a task, in which calls wait; returns a future
+  loop:step(budget)    lets the tasks go on for so many seconds, without waiting: call it once a frame
+  loop:pending()       how many tasks are not over
+  loop:wait(seconds)   waits until there is work, or so long
+  loop:sleep(seconds)  for a task
 ]],
   on = [[
 client:on(event, fn)   calls fn with a table; returns a function that ends it
@@ -104,14 +142,14 @@ client:on(event, fn)   calls fn with a table; returns a function that ends it
   stats = [[
 client:stats()   counters since the client was made: print it
 
-calls, accepted, failed, outcomes, tries, retries, sent_bytes, received_bytes, connections, actions, outbox
+calls, accepted, failed, pending, outcomes, tries, retries, sent_bytes, received_bytes, connections, actions, outbox
 ]],
 }
 topics.drain = topics.enqueue
 
 --- The names of all topics.
 local function topic_names()
-  local names = { "call", "enqueue", "drain", "on", "stats" }
+  local names = { "send_all", "call", "enqueue", "drain", "spawn", "connect", "close", "loop", "on", "stats" }
   for i, name in ipairs(api.method_names) do
     table.insert(names, i, name)
   end

@@ -9,6 +9,7 @@ local stats = {}
 ---@field accepted integer  calls that got a receipt
 ---@field failed integer  calls that got an error
 ---@field outcomes { not_sent: integer, rejected: integer, unknown: integer }  of the failed calls
+---@field pending integer  calls that wait at the moment
 ---@field tries integer  of all calls
 ---@field retries integer  those that were not a call's first
 ---@field sent_bytes integer  of the bodies that were sent whole
@@ -117,15 +118,16 @@ local printable = {
 }
 
 --- The counters as they are now, in tables of their own.
+---@param pending integer
 ---@param outbox rtc.Outbox.Stats
 ---@return rtc.Stats
-function methods:read(outbox)
+function methods:read(pending, outbox)
   local result = copy(self)
   result.outcomes, result.connections, result.actions = copy(self.outcomes), copy(self.connections), {}
   for name, counted in pairs(self.actions.of) do
     result.actions[name] = { accepted = counted.accepted, codes = copy(counted.codes.of) }
   end
-  result.outbox = outbox
+  result.pending, result.outbox = pending, outbox
   return setmetatable(result, printable)
 end
 
