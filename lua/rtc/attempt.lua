@@ -209,7 +209,10 @@ function attempt.connect(client)
     timeout = client.timeout, try_timeout = client.try_timeout, connect_timeout = client.connect_timeout,
     max_response = client.max_response, proxy = client.endpoint.loopback and "" or nil, fresh = true,
   }
-  return not exchange and no_answer(client, failure) or nil
+  if not exchange then
+    return no_answer(client, failure)
+  end
+  client.counters:count_connection(exchange)
 end
 
 return attempt

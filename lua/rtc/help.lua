@@ -95,7 +95,8 @@ client:enqueue { action =, … }   sends without waiting
 
 Takes the fields of a message, and as action "send_room_unicast" (default) or another one. Returns true, or nil and an
 error. What fails is told to client:on("failure", fn), or to standard error. client:drain(seconds) waits for what is
-left (and for calls of other tasks), client:drain(0) only does what can be done at once, and client:stats().outbox counts.
+left, calls of other tasks included, client:drain(0) only does what can be done at once, and client:stats().outbox
+counts.
 ]],
   send_all = [[
 for index, receipt, err in client:send_all(messages, { … }) do … end   sends many messages, some at a time

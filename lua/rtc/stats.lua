@@ -14,7 +14,7 @@ local stats = {}
 ---@field retries integer  those that were not a call's first
 ---@field sent_bytes integer  of the bodies that were sent whole
 ---@field received_bytes integer  of the bodies of all answers
----@field connections { opened: integer, reused: integer }  by the tries that reached one
+---@field connections { opened: integer, reused: integer }  by `connect`, and by the tries that reached one
 ---@field actions table<string, { accepted: integer, codes: table<string, integer> }>  by action: receipts, and errors
 --- by their code
 ---@field outbox rtc.Outbox.Stats  what was enqueued
@@ -50,6 +50,16 @@ local function new_action()
   return { accepted = 0, codes = by_name() }
 end
 
+--- Counts a connection that an exchange went over.
+---@param exchange rtc.Exchange
+function methods:count_connection(exchange)
+  if exchange.reused then
+    self.connections.reused = self.connections.reused + 1
+  elseif exchange.status or exchange.sent then
+    self.connections.opened = self.connections.opened + 1
+  end
+end
+
 --- Counts a try.
 ---@param number integer  which of its call
 ---@param sent_bytes integer
@@ -60,11 +70,7 @@ function methods:count_try(number, sent_bytes, received_bytes, exchange)
   self.retries = self.retries + (number > 1 and 1 or 0)
   self.sent_bytes = self.sent_bytes + sent_bytes
   self.received_bytes = self.received_bytes + received_bytes
-  if exchange.reused then
-    self.connections.reused = self.connections.reused + 1
-  elseif exchange.status or exchange.sent then
-    self.connections.opened = self.connections.opened + 1
-  end
+  self:count_connection(exchange)
 end
 
 --- Counts a call that is over.
