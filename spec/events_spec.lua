@@ -393,7 +393,7 @@ describe("client:stats", function()
   end)
 
   local nothing = {
-    calls = 0, accepted = 0, failed = 0, tries = 0, retries = 0, sent_bytes = 0, received_bytes = 0,
+    calls = 0, accepted = 0, failed = 0, pending = 0, tries = 0, retries = 0, sent_bytes = 0, received_bytes = 0,
     outcomes = { not_sent = 0, rejected = 0, unknown = 0 }, connections = { opened = 0, reused = 0 }, actions = {},
     outbox = { waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0 },
   }
@@ -424,7 +424,7 @@ describe("client:stats", function()
       sent = sent + #request.body
     end
     local expected = {
-      calls = 6, accepted = 3, failed = 3, tries = 7, retries = 1, sent_bytes = sent, received_bytes = received,
+      calls = 6, accepted = 3, failed = 3, pending = 0, tries = 7, retries = 1, sent_bytes = sent, received_bytes = received,
       outcomes = { not_sent = 0, rejected = 2, unknown = 1 }, connections = { opened = 1, reused = 6 },
       actions = {
         SendRoomUnicast = { accepted = 2, codes = { InvalidAccessKey = 1, ConnectionClosed = 1 } },
@@ -443,7 +443,9 @@ describe("client:stats", function()
       client:enqueue(service.message())
     end
     server:await(function(state) return state.waiting == 1 end)
-    assert.same({ waiting = 1, in_flight = 1, accepted = 0, failed = 0, refused = 1 }, client:stats().outbox)
+    local waiting = client:stats()
+    assert.same({ waiting = 1, in_flight = 1, accepted = 0, failed = 0, refused = 1 }, waiting.outbox)
+    assert.equal(1, waiting.pending)
     server:release "counted"
     assert(client:drain())
     local stats = client:stats()
