@@ -424,7 +424,8 @@ describe("client:stats", function()
       sent = sent + #request.body
     end
     local expected = {
-      calls = 6, accepted = 3, failed = 3, pending = 0, tries = 7, retries = 1, sent_bytes = sent, received_bytes = received,
+      calls = 6, accepted = 3, failed = 3, pending = 0, tries = 7, retries = 1, sent_bytes = sent,
+      received_bytes = received,
       outcomes = { not_sent = 0, rejected = 2, unknown = 1 }, connections = { opened = 1, reused = 6 },
       actions = {
         SendRoomUnicast = { accepted = 2, codes = { InvalidAccessKey = 1, ConnectionClosed = 1 } },
