@@ -53,8 +53,9 @@ end
 ---@return string|nil problem
 local function parse_ini(bytes)
   local entries, section, number = {}, nil, 0
-  for line in (bytes .. "\n"):gmatch("([^\n]*)\n") do
-    line, number = trimmed(line), number + 1
+  for whole in (bytes .. "\n"):gmatch("([^\n]*)\n") do
+    local line = trimmed(whole)
+    number = number + 1
     local header, problem = line:match("^%[(.*)%]$"), nil
     if header then
       section = header

@@ -127,10 +127,8 @@ function connection.read(stream)
     return nil, why
   end
   local by_name = {}
-  for name, value in headers:each() do
-    if name == ":authority" then
-      name = "host" -- lua-http's name for it
-    end
+  for given, value in headers:each() do
+    local name = given == ":authority" and "host" or given -- lua-http's name for it
     by_name[name] = by_name[name] and by_name[name] .. ", " .. value or value
   end
   local target = headers:get(":path") or "" -- CONNECT has none
