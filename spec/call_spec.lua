@@ -177,8 +177,14 @@ describe("client:call", function()
 
   it("does not raise for a body that runs code when it is looked through", function()
     local body = setmetatable({ Id = "x" }, { __pairs = error, __len = error, __index = error, __tostring = error })
-    assert(client:call("BanRoomUser", body))
-    assert.equal('{"Id":"x"}', requests()[1].body)
+    local receipt, err = client:call("BanRoomUser", body)
+    -- lua-cjson 2.1.0 does not look at a metatable. Later ones do, and then what it raises is the reason.
+    if receipt then
+      assert.equal('{"Id":"x"}', requests()[1].body)
+    else
+      assert.same({ "argument", "body" }, { err.kind, err.field })
+      assert.matches("cannot be written as JSON: a table", err.message, 1, true)
+    end
   end)
 
   it("goes on to write bodies after one that could not be written", function()
@@ -254,7 +260,7 @@ end)
 
 describe("rtc, by its default client,", function()
   local function run(script, env)
-    local ended = process.run({ "lua5.4", "-e", 'local rtc = require "rtc" ' .. script }, { env = env })
+    local ended = process.run({ process.lua, "-e", 'local rtc = require "rtc" ' .. script }, { env = env })
     assert.same({ 0, "" }, { ended.code, ended.stderr })
     return ended.stdout
   end
@@ -308,7 +314,7 @@ end)
 
 describe("rtc.help", function()
   it("prints what there is", function()
-    local ended = process.run { "lua5.4", "-e", 'require "rtc".help() require "rtc".help "send_unicast"' }
+    local ended = process.run { process.lua, "-e", 'require "rtc".help() require "rtc".help "send_unicast"' }
     assert.same({ 0, "" }, { ended.code, ended.stderr })
     assert.equal(help.about() .. help.about "send_unicast", ended.stdout)
     for _, action in ipairs(api.messages) do

@@ -31,7 +31,7 @@ end
 local function write_table(body)
   local ok, written = pcall(json.encode, body)
   if not ok then
-    return nil, "cannot be written as JSON: " .. text.excerpt(tostring(written), 200)
+    return nil, "cannot be written as JSON: " .. text.raised(written)
   end
   local path = imprecise(body, "")
   local at = core.utf8_error(written)
