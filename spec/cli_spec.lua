@@ -186,7 +186,8 @@ describe("rtc", function()
     end
 
     it("names the tool when the module is not where Lua looks", function()
-      local result = process.run({ "lua5.4", "bin/rtc", "--version" }, { env = { LUA_PATH_5_4 = "?.none" } })
+      local result = process.run({ process.lua, "bin/rtc", "--version" },
+        { env = { [process.lua_variable("LUA_PATH")] = "?.none" } })
       assert_failed(result, 1, "tools/lua")
     end)
   end)

@@ -28,7 +28,7 @@ describe("a client of the sandbox", function()
   end
 
   setup(function()
-    sandbox = process.spawn { "lua5.4", "-e", 'assert(require("rtc.sandbox").run { port = 0 })' }
+    sandbox = process.spawn { process.lua, "-e", 'assert(require("rtc.sandbox").run { port = 0 })' }
     address = (sandbox:line() or ""):match("http://%S+")
     assert(address, sandbox:stderr())
     endpoint = "sandbox:" .. address:match("%d+$")
@@ -385,7 +385,7 @@ describe("a client whose server", function()
       local env = { https_proxy = false, HTTPS_PROXY = false, http_proxy = false, HTTP_PROXY = false,
         all_proxy = false, ALL_PROXY = false, no_proxy = false, NO_PROXY = false }
       env[variable] = "http://user:hunter2@127.0.0.1:1"
-      local child = process.run({ "lua5.4", "-e", ([[
+      local child = process.run({ process.lua, "-e", ([[
         print(select(2, require "rtc".new {
           endpoint = %q, allow_http = true, access_key = "k", secret_key = "s", app_id = "a", from = "f",
         }:send_room_unicast { room_id = "r", to = "u", message = "m" }))]]):format(target) }, { env = env })
@@ -397,7 +397,7 @@ describe("a client whose server", function()
 
   it("is on loopback is never reached through a proxy", function()
     server:always(nil, { act.read(), act.answer { body = '{"ResponseMetadata":{"RequestId":"1"}}' } })
-    local child = process.run({ "lua5.4", "-e", [[
+    local child = process.run({ process.lua, "-e", [[
       print((require "rtc".send_room_unicast { room_id = "r", to = "u", message = "m" }))]] }, { env = {
       RTC_ENDPOINT = server.url, VOLC_ACCESSKEY = "k", VOLC_SECRETKEY = "s", RTC_APP_ID = "a", RTC_FROM = "f",
       http_proxy = "http://127.0.0.1:1", HTTP_PROXY = "http://127.0.0.1:1", all_proxy = "http://127.0.0.1:1",

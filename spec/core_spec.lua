@@ -113,7 +113,7 @@ describe("core.random", function()
       print(number == math.random(2^53) and "untouched")]]
     local count, seen = 0, {}
     for _ = 1, 2 do
-      local ran = process.run({ "lua5.4", "-e", code })
+      local ran = process.run({ process.lua, "-e", code })
       assert.equal("", ran.stderr)
       assert.matches("\nuntouched\n$", ran.stdout)
       for number in ran.stdout:gmatch("[%d.e-]+\n") do
@@ -129,7 +129,7 @@ describe("core.random", function()
     local file = assert(io.open(path, "w"))
     file:write("openssl_conf = all\n[all]\nrandom = chance\n[chance]\nrandom = NO-SUCH-GENERATOR\n")
     file:close()
-    local ran = process.run({ "lua5.4", "-e", [[print(pcall(require("rtc.core").random))]] },
+    local ran = process.run({ process.lua, "-e", [[print(pcall(require("rtc.core").random))]] },
       { env = { OPENSSL_CONF = path } })
     assert.equal("false\trtc.core: OpenSSL has no random bytes\n", ran.stdout)
   end)

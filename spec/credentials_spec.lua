@@ -34,7 +34,7 @@ local function look(case)
     env[name] = value
   end
   local script = SCRIPT:format(case.endpoint or "https://example.com", case.given or "")
-  local child = process.run({ "lua5.4", "-e", script }, { env = env })
+  local child = process.run({ process.lua, "-e", script }, { env = env })
   assert.equal("", child.stderr)
   local result = cjson.decode(child.stdout)
   local function short(s)

@@ -344,7 +344,7 @@ describe("the engine in its process", function()
   it("may be closed by a finaliser in the middle of a submit", function()
     local process = run([[
       local url = arg[1]
-      collectgarbage("generational")
+      require("spec.support.collector").hurry()
       local submitting, amid, ok, problem
       repeat
         local e = engine.new()

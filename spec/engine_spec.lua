@@ -1,6 +1,7 @@
 -- The engine's contract: submit, wait, step, next, cancel; the queue; bad input; what collection does.
 -- engine_delivery_spec, engine_time_spec, engine_tls_spec and engine_process_spec have the rest.
 
+local collector = require("spec.support.collector")
 local cqueues = require("cqueues")
 local engine = require("rtc.engine")
 local fault_server = require("spec.support.fault_server")
@@ -772,14 +773,12 @@ describe("the engine", function()
     end)
 
     it("works under a collector that never rests", function()
-      collectgarbage("generational")
-      collectgarbage("incremental", 100, 1000)
+      finally(collector.hurry())
       for n = 1, 50 do
         assert(e:submit(request("/" .. n, { headers = { { "X-N", tostring(n) } } })))
         collectgarbage()
       end
       for _, exchange in ipairs((pump.finish(e, 50))) do answered(exchange) end
-      collectgarbage("incremental", 200, 100)
     end)
 
     -- A finaliser runs wherever Lua allocates: also while an exchange is turned into a table.
@@ -800,10 +799,8 @@ describe("the engine", function()
       for _ = 1, 1500 do e:submit({ url = "http://127.0.0.1:1/", proxy = "" }) end
       pump.await(e, function() return e:step() == 1500 end)
       litter()
-      local pause, speed = collectgarbage("setpause", 0), collectgarbage("setstepmul", 10000)
+      finally(collector.hurry())
       while count < 1500 do take() end
-      collectgarbage("setpause", pause)
-      collectgarbage("setstepmul", speed)
       collectgarbage()
       assert.equal(1500, count)
       assert.equal(0, wrong)
@@ -815,11 +812,11 @@ describe("the engine", function()
         local each = engine.new()
         each:submit(request("/"))
         pump.await(each, function() return each:step() == 1 end)
-        collectgarbage("generational")
+        local calm = collector.hurry()
         for _ = 1, 200 do setmetatable({}, { __gc = function() each:close() end }) end
         local ok, exchange = pcall(each.next, each) -- closed before, meanwhile or not yet
+        calm()
         if ok and exchange then pump.answered(exchange) end
-        collectgarbage("incremental")
       end
     end)
 

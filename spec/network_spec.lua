@@ -93,7 +93,7 @@ describe("a proxy", function()
       for name, value in pairs(env) do
         all[name] = value
       end
-      local child = process.run({ "lua5.4", "-e", ([[
+      local child = process.run({ process.lua, "-e", ([[
         local client = require "rtc".new { endpoint = "http://service.test", allow_http = true, access_key = "k",
           secret_key = "s", app_id = "a", from = "f", retry = false, %s }
         local receipt, err = client:send_room_unicast { room_id = "r", to = "u", message = "m" }

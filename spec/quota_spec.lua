@@ -325,7 +325,7 @@ describe("the service's rate limit", function()
 
   before_each(function()
     -- Its log goes to a file: nobody reads as fast as it writes.
-    sandbox = process.spawn { "lua5.4", "-e", 'assert(require "rtc.sandbox".run { port = 0, log = io.stderr })' }
+    sandbox = process.spawn { process.lua, "-e", 'assert(require "rtc.sandbox".run { port = 0, log = io.stderr })' }
     endpoint = "sandbox:" .. tree.await(function()
       return sandbox:stderr():match("listening on http://%S+:(%d+)\n")
     end, "the sandbox")

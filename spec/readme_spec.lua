@@ -68,7 +68,7 @@ for _, path in ipairs { "README.md", "README.zh-CN.md", "docs/runtimes.md" } do
             env = tree.environment {
               RTC_ENDPOINT = "sandbox",
               -- The sandbox's usual port may be taken: "sandbox" means ours.
-              LUA_INIT_5_4 = ("require('rtc.sandbox.defaults').port = %d"):format(sandbox.port),
+              [process.lua_variable("LUA_INIT")] = ("require('rtc.sandbox.defaults').port = %d"):format(sandbox.port),
             },
           })
           os.remove(script)

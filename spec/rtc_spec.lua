@@ -11,7 +11,7 @@ local act = fault_server.act
 
 --- What a script prints, run by a Lua of its own with just these variables of ours set.
 local function run(script, env)
-  local child = process.run({ "lua5.4", "-e", 'local rtc = require "rtc" ' .. script },
+  local child = process.run({ process.lua, "-e", 'local rtc = require "rtc" ' .. script },
     { env = tree.environment(env) })
   assert.equal("", child.stderr)
   return child.stdout
@@ -218,10 +218,10 @@ end)
 
 describe("rtc", function()
   it("says how to build a C module that is missing", function()
-    local child = process.run({ "lua5.4", "-e", 'print(pcall(require, "rtc"))' },
-      { env = { LUA_CPATH = "/none/?.so", LUA_CPATH_5_4 = "/none/?.so" } })
-    assert.matches("^false\t.*the C module rtc.core cannot be loaded in Lua 5.4. Build it with `luarocks make`",
-      child.stdout)
+    local child = process.run({ process.lua, "-e", 'print(pcall(require, "rtc"))' },
+      { env = { LUA_CPATH = "/none/?.so", [process.lua_variable("LUA_CPATH")] = "/none/?.so" } })
+    assert.matches("^false\t.*the C module rtc.core cannot be loaded in " .. _VERSION
+      .. ". Build it with `luarocks make`", child.stdout)
   end)
 
   it("states its version", function()

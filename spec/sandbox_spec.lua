@@ -28,7 +28,7 @@ end
 
 local function start(options)
   local run = ("assert(require('rtc.sandbox').run{%s})"):format(options or "port=0")
-  sandbox = { process = process.spawn({ "lua5.4", "-e", run }), lines = {} }
+  sandbox = { process = process.spawn({ process.lua, "-e", run }), lines = {} }
   local first = assert(sandbox.process:line(WAIT), sandbox.process:stderr())
   sandbox.url = assert(first:match("^rtc sandbox: listening on (http://127%.0%.0%.1:%d+)$"), first)
   sandbox.port = tonumber(sandbox.url:match("%d+$"))
@@ -1186,13 +1186,13 @@ describe("a sandbox of its own", function()
   it("says that its port is taken", function()
     start()
     local run = ("print(require('rtc.sandbox').run{port=%d})"):format(sandbox.port)
-    local second = process.run({ "lua5.4", "-e", run })
+    local second = process.run({ process.lua, "-e", run })
     assert.matches("^nil%s+cannot listen on 127.0.0.1:%d+: .*in use", second.stdout)
   end)
 
   it("warns when other machines can reach it", function()
     start("port=0, host='127.0.0.1'")
-    local open = process.spawn({ "lua5.4", "-e", "require('rtc.sandbox').run{port=0, host='0.0.0.0'}" })
+    local open = process.spawn({ process.lua, "-e", "require('rtc.sandbox').run{port=0, host='0.0.0.0'}" })
     local line
     repeat
       line = assert(open:line(WAIT), "no warning")
@@ -1207,7 +1207,7 @@ describe("a sandbox of its own", function()
   it("names the library that is missing", function()
     start()
     local run = process.run({
-      "lua5.4",
+      process.lua,
       "-e",
       "package.preload['http.server'] = function() error('no lua-http here') end print(require('rtc.sandbox').run{})",
     })
@@ -1219,7 +1219,7 @@ describe("a sandbox of its own", function()
 
   it("does not take an option that it does not know", function()
     start()
-    local run = process.run({ "lua5.4", "-e", "require('rtc.sandbox').run{prot=1}" })
+    local run = process.run({ process.lua, "-e", "require('rtc.sandbox').run{prot=1}" })
     assert.equal(1, run.code)
     assert.matches("unknown option 'prot' of the sandbox", run.stderr)
   end)

@@ -23,7 +23,7 @@ function child.start(code, arguments, options)
   local file = assert(io.open(path, "wb"))
   assert(file:write((prelude:gsub("\n", " ")), code))
   file:close()
-  local argv = { "lua5.4", path }
+  local argv = { process.lua, path }
   for _, argument in ipairs(arguments or {}) do argv[#argv + 1] = tostring(argument) end
   return process.spawn(argv, options)
 end

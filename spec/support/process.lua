@@ -7,6 +7,16 @@ local native = require("spec.support.native")
 
 local process = {}
 
+--- The Lua that runs the specs, for a process of the same (tools/env.sh).
+process.lua = os.getenv("RTC_LUA") or "lua5.4"
+
+--- The environment variable that only this Lua reads: LUA_PATH_5_4 of "LUA_PATH".
+---@param name string
+---@return string
+function process.lua_variable(name)
+  return name .. "_" .. _VERSION:match("%d%.%d"):gsub("%.", "_")
+end
+
 local DEADLINE = 20
 
 ---@class Process
