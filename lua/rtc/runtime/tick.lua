@@ -244,6 +244,12 @@ function methods:step(budget)
   return self.count
 end
 
+--- The time that steps, waits and sleeps go by; plain Lua has no clock as fine as frames need it.
+---@return number  monotonic seconds
+function methods:now()
+  return core.now()
+end
+
 --- How many tasks are not over.
 ---@return integer
 function methods:pending()
