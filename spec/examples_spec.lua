@@ -3,6 +3,7 @@ local json = require("cjson").new()
 local http_request = require "http.request"
 local listen = require "rtc.sandbox.listen"
 local process = require "spec.support.process"
+local skynet = require "spec.support.skynet"
 local socket = require "cqueues.socket"
 local tree = require "spec.support.tree"
 
@@ -227,21 +228,12 @@ describe("the example", function()
     end)
   end)
 
-  --- A skynet folder, built; LUA_CPATH_5_5 (or 5_4) finds lua-cjson for its Lua.
-  local skynet = os.getenv("RTC_SKYNET")
-
   it("skynet/ tells users something by a service, of which many ask at once", function()
-    if not skynet then
-      pending("RTC_SKYNET names no folder of skynet")
+    if not skynet.folder then
+      pending(skynet.missing)
       return
     end
-    local built = process.run({ "sh", "tools/build", "-DRTC_LUA=", "-DRTC_LUA_INCLUDE_DIR=" .. skynet .. "/3rd/lua" },
-      { env = { RTC_BUILD = "build/skynet" }, timeout = 120 })
-    assert.equal(0, built.code, built.stdout .. built.stderr)
-    start({ skynet .. "/skynet", "examples/skynet/config" }, {
-      SKYNET = skynet, LUA_PATH = "lua/?.lua",
-      LUA_CPATH = "build/skynet/?.so;" .. (os.getenv("LUA_CPATH_5_5") or os.getenv("LUA_CPATH_5_4")),
-    })
+    start({ skynet.folder .. "/skynet", "examples/skynet/config" }, skynet.build())
     local printed = output()
     assert.matches("\n100 accepted, 0 failed\n", printed)
     assert.matches("\nall sent\n", printed)
