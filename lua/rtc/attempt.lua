@@ -95,7 +95,8 @@ local function no_answer(client, failure)
   end
   local not_sent = not failure.sent
   return errors.new {
-    kind = failure.kind, code = failure.code, message = failure.message,
+    kind = failure.kind, code = failure.code,
+    message = failure.kind == "cancelled" and "the client was closed while it was on its way" or failure.message,
     advice = advise(client, failure), outcome = not_sent and "not_sent" or "unknown",
     retryable = not_sent and not is_final(failure),
   }

@@ -62,11 +62,12 @@ local function note_failure(progress, err)
 end
 
 --- Ends a call that failed: its error is the last try's, but what became of the message goes by all tries. A reason for
---- which no further try was made is told only when there was none before.
+--- which no further try was made is told only when there was none before, or when the client was closed.
 ---@return nil
 ---@return rtc.Error
 local function fail(progress, call, reason)
-  local err = errors.copy(progress.err or reason)
+  local closed = reason and reason.kind == "cancelled"
+  local err = errors.copy(not closed and progress.err or reason)
   err.action, err.attempts = call.action, progress.attempts
   err.outcome = progress.outcome or err.outcome
   if err.outcome == "unknown" then
@@ -145,7 +146,9 @@ local function get_ready(self, call, progress, deadline)
     return nil, refused
   end
   local signer, err = get_signer(self, deadline)
-  if signer and now() >= deadline then
+  if self.closed then
+    return nil, is_closed(call) -- while it waited
+  elseif signer and now() >= deadline then
     return nil, no_time(call)
   end
   return signer, err
@@ -509,7 +512,7 @@ function methods:close()
     return
   end
   self.closed = true
-  self.outbox:close "the client was closed"
+  self.outbox:close("the client is closed", "the client was closed")
   self.runtime.close()
   self.runtime.progress()
 end

@@ -10,7 +10,7 @@ local order = {}
 ---@field receivers table<string, true>|nil  nil: everyone in the room
 ---@field waits_for integer  so many earlier ones
 ---@field followers rtc.Ordered[]  that wait for this one
----@field start fun()
+---@field ready fun()
 
 ---@class rtc.Order
 ---@field unfinished table<rtc.Ordered, true>
@@ -45,14 +45,15 @@ local function set_of(to)
   return set
 end
 
---- Adds a message; it is started when all earlier ones to the same receivers are finished.
+--- Adds a message.
 ---@param message table  its fields
----@param start fun()
+---@param ready fun()  called when all earlier ones to the same receivers are finished, which may be at once. It only
+--- notes that: a message that is started there, and fails at once, would start the next one within it, and so on
 ---@return rtc.Ordered  for `finish`
-function methods:add(message, start)
+function methods:add(message, ready)
   local added = {
     app = fields.id(message.app_id or self.defaults.app_id), room = message.room_id and fields.id(message.room_id),
-    receivers = message.to ~= nil and set_of(message.to) or nil, waits_for = 0, followers = {}, start = start,
+    receivers = message.to ~= nil and set_of(message.to) or nil, waits_for = 0, followers = {}, ready = ready,
   }
   for earlier in pairs(self.unfinished) do
     if meet(earlier, added) then
@@ -62,19 +63,19 @@ function methods:add(message, start)
   end
   self.unfinished[added] = true
   if added.waits_for == 0 then
-    start()
+    ready()
   end
   return added
 end
 
---- A message is through: those that waited for it alone are started.
+--- A message is through: those that waited for it alone are ready.
 ---@param done rtc.Ordered
 function methods:finish(done)
   self.unfinished[done] = nil
   for _, follower in ipairs(done.followers) do
     follower.waits_for = follower.waits_for - 1
     if follower.waits_for == 0 then
-      follower.start()
+      follower.ready()
     end
   end
 end

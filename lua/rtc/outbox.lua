@@ -71,6 +71,13 @@ local function take(self)
   return entry
 end
 
+local function take_back_the_last(self)
+  local entry = self.entries[self.last]
+  self.entries[self.last] = nil
+  self.last = self.last - 1
+  self.waiting, self.bytes = self.waiting - 1, self.bytes - #entry.call.body
+end
+
 local function count(self, what)
   self.counted[what] = self.counted[what] + 1
 end
@@ -161,7 +168,7 @@ end
 
 local function refusal(self, call, size)
   if self.closing then
-    return ended(call, "not_sent", "the program is ending")
+    return ended(call, "not_sent", self.closing)
   end
   local never = size > self.most_bytes
   return errors.new {
@@ -177,7 +184,8 @@ end
 --- get through before the program goes on, since at a prompt nothing is done until the next line.
 ---@param entry rtc.Outbox.Entry
 ---@return boolean|nil ok
----@return rtc.Error|nil err  `code` is "OutboxFull"; or "Cancelled" when the program is ending
+---@return rtc.Error|nil err  `code` is "OutboxFull"; "NoTask"; or "Cancelled" when the client is closed or the program
+--- ends
 function methods:put(entry)
   forget_the_parents(self)
   local size = #entry.call.body
@@ -192,7 +200,7 @@ function methods:put(entry)
   if self.in_flight < self.concurrency then
     local problem, advice = start_worker(self)
     if problem and self.in_flight == 0 then
-      take(self)
+      take_back_the_last(self)
       return nil, errors.no_task(problem, advice, entry.call.action)
     end
   end
@@ -218,25 +226,26 @@ function methods:stats()
 end
 
 --- Takes no more messages, and tells of those that wait.
----@param why string
-function methods:close(why)
+---@param why string  for those that come later
+---@param waited string  for those that wait
+function methods:close(why, waited)
   forget_the_parents(self)
-  self.closing = true
+  self.closing = why
   local entry = take(self)
   while entry do
-    fail(self, entry, ended(entry.call, "not_sent", why .. " before its turn came"))
+    fail(self, entry, ended(entry.call, "not_sent", waited .. " before its turn came"))
     entry = take(self)
   end
 end
 
 --- At the end of the Lua state: what can still be sent is, and of the rest somebody is told.
 local function finish(self)
-  self.closing = true -- or else a handler that enqueues again would hold up the end
+  self.closing = "the program is ending" -- or else a handler that enqueues again would hold up the end
   if self:left() == 0 then
     return
   end
   self.runtime.settle(function() return self:left() == 0 end, self.runtime.now() + self.patience)
-  self:close "the program ended"
+  self:close(self.closing, "the program ended")
   for worker in pairs(self.workers) do
     if worker.entry then
       fail(self, worker.entry, ended(worker.entry.call, "unknown", "the program ended while it was on its way"))

@@ -71,7 +71,8 @@ local runtime = {}
 ---@field condition fun(): rtc.Condition
 ---@field pending fun(): integer  requests and sleeps that are waited for
 ---@field settle fun(done: (fun(): any), deadline: number): string|nil, string|nil  waits until `done()` is true, which
---- is asked whenever nothing is pending any more or `notify` was called; gives an obstacle
+--- is asked when tasks that were just started have begun, and whenever nothing is pending any more or `notify` was
+--- called; gives an obstacle
 ---@field notify fun()
 ---@field progress fun(seconds: number|nil)  where nothing goes on by itself: does for the tasks what can be done
 --- without waiting; and waits so long for their requests to go out, but not for answers
@@ -84,6 +85,9 @@ local modules = {
   cqueues = "cqueues (Debian: lua-cqueues; LuaRocks: cqueues)", skynet = "skynet, which only its services have",
 }
 runtime.names = { "blocking", "luv", "cqueues", "skynet" }
+
+--- Seconds after which a task that was started has begun, where it does not begin at once.
+local TURN = 0.001
 
 local FUNCTIONS = { "current", "park", "wake", "start", "watch", "unwatch" }
 
@@ -145,19 +149,27 @@ function runtime.new(scheduler, options)
   local changed = condition.new(scheduler)
   local awaited -- who waits for an exchange, by its id
   local asleep -- who waits for a time
-  local pending -- how many both are
+  local waiting, pending -- both, until they go on: only then can be told whether they wait again; and how many
   local closed, process
 
   local function own_process()
     if process ~= core.pid() then
       process = core.pid()
-      awaited, asleep, pending = {}, {}, 0
+      awaited, asleep, waiting, pending = {}, {}, {}, 0
     end
   end
   own_process()
 
-  local function no_more(count)
-    pending = pending - count
+  local function begin_to_wait(waiter, abandon)
+    waiter.abandon = abandon
+    waiting[waiter], pending = true, pending + 1
+  end
+
+  local function go_on(waiter)
+    if not waiting[waiter] then
+      return -- of the parent's, or ended by `close`
+    end
+    waiting[waiter], pending = nil, pending - 1
     if pending == 0 then
       changed:broadcast()
     end
@@ -176,7 +188,6 @@ function runtime.new(scheduler, options)
       if waiter then
         awaited[exchange.id] = nil
         waiter.exchange = exchange
-        no_more(1)
         scheduler:wake(waiter)
       end
       exchange = (not deadline or core.now() < deadline) and engine:next() or nil
@@ -186,16 +197,16 @@ function runtime.new(scheduler, options)
 
   --- Takes a request back whose caller was told of an error: else it would go out later.
   local function take_back(waiter)
-    awaited[waiter.id] = nil
-    engine:cancel(waiter.id)
-    no_more(1)
+    if awaited[waiter.id] == waiter then
+      awaited[waiter.id] = nil
+      engine:cancel(waiter.id)
+    end
+    go_on(waiter)
   end
 
   local function wake_up(waiter)
-    if asleep[waiter] then
-      asleep[waiter] = nil
-      no_more(1)
-    end
+    asleep[waiter] = nil
+    go_on(waiter)
   end
 
   local self = { now = core.now, process = core.pid }
@@ -207,12 +218,14 @@ function runtime.new(scheduler, options)
     if not id then
       return nil, err
     end
-    waiter.id, waiter.exchange, waiter.abandon = id, nil, take_back
-    awaited[id], pending = waiter, pending + 1
+    waiter.id, waiter.exchange = id, nil
+    awaited[id] = waiter
+    begin_to_wait(waiter, take_back)
     scheduler:watch(engine, serve)
     repeat
       scheduler:park(waiter)
     until waiter.exchange
+    go_on(waiter)
     local exchange = waiter.exchange
     if exchange.status then
       return exchange
@@ -223,8 +236,8 @@ function runtime.new(scheduler, options)
   function self.sleep(seconds)
     own_process()
     local waiter, time = assert(scheduler:current()), core.now() + seconds
-    waiter.abandon = wake_up
-    asleep[waiter], pending = true, pending + 1
+    asleep[waiter] = true
+    begin_to_wait(waiter, wake_up)
     repeat
       scheduler:park(waiter, time - core.now())
     until core.now() >= time or not asleep[waiter]
@@ -260,8 +273,9 @@ function runtime.new(scheduler, options)
       scheduler:drive(done, deadline)
       return
     end
-    while not done() do
-      local left = deadline - core.now()
+    local longest = TURN
+    repeat
+      local left = math.min(longest, deadline - core.now())
       if left <= 0 then
         return
       end
@@ -269,7 +283,8 @@ function runtime.new(scheduler, options)
       if not waited then
         return problem, advice
       end
-    end
+      longest = math.huge
+    until done()
   end
 
   function self.notify()
@@ -291,7 +306,7 @@ function runtime.new(scheduler, options)
     for waiter in pairs(asleep) do
       scheduler:wake(waiter)
     end
-    awaited, asleep, pending, closed = {}, {}, 0, true
+    awaited, asleep, waiting, pending, closed = {}, {}, {}, 0, true
     scheduler:unwatch(engine, serve)
     engine:close()
     changed:broadcast()

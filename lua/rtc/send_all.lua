@@ -18,17 +18,22 @@ local send_all = {}
 ---@field start fun(fn: function, died: function): any|nil, string|nil, string|nil
 ---@field concurrency integer
 ---@field order rtc.Order|nil
+---@field ready table[]  messages whose turn it is
+---@field starting boolean|nil  they are being started
 ---@field known rtc.Condition  a result is
 ---@field results table[]  { index, receipt, err }, not taken yet: from `first` to `last`
 ---@field pulled integer
 ---@field taken integer
 ---@field exhausted boolean|nil
 
+local start_ready
+
 local function finish(state, entry, receipt, err)
   state.last = state.last + 1
   state.results[state.last] = { entry.index, receipt, err }
   if entry.ordered then
     state.order:finish(entry.ordered)
+    start_ready(state)
   end
   state.known:broadcast()
 end
@@ -50,6 +55,21 @@ local function start(state, entry)
   end
 end
 
+--- Starts those whose turn it is, one after the other: what fails at once makes the next one ready, and within each
+--- other they would lead ever deeper.
+function start_ready(state)
+  if state.starting then
+    return
+  end
+  state.starting = true
+  local entry = table.remove(state.ready, 1)
+  while entry do
+    start(state, entry)
+    entry = table.remove(state.ready, 1)
+  end
+  state.starting = nil
+end
+
 --- Begins with as many as may be on their way, those included whose result nobody has taken yet: so no more is asked of
 --- the messages' source than is sent.
 local function pull(state)
@@ -62,10 +82,11 @@ local function pull(state)
     state.pulled = state.pulled + 1
     local entry = { index = state.pulled, message = message }
     if state.order and type(message) == "table" then
-      entry.ordered = state.order:add(message, function() start(state, entry) end)
+      entry.ordered = state.order:add(message, function() table.insert(state.ready, entry) end)
     else
-      start(state, entry)
+      table.insert(state.ready, entry)
     end
+    start_ready(state)
   end
 end
 
@@ -141,7 +162,7 @@ function send_all.begin(messages, given, parts)
   local state = {
     next_message = next_message, send = parts.send, start = parts.runtime.start, known = parts.runtime.condition(),
     concurrency = given.concurrency or 64, order = given.ordered and order.new(parts.defaults) or nil,
-    results = {}, first = 1, last = 0, pulled = 0, taken = 0,
+    ready = {}, results = {}, first = 1, last = 0, pulled = 0, taken = 0,
   }
   if given.on_result then
     return tell_all(state, given.on_result)

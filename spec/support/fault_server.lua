@@ -9,6 +9,7 @@
 --- object that has the request's `index`, `connection` and `target`. What a step leaves unread of a request's body is
 --- read (and recorded) after its last action, unless it closed.
 
+local cqueues = require("cqueues")
 local json = require("cjson")
 local socket = require("cqueues.socket")
 local native = require("spec.support.native")
@@ -87,11 +88,15 @@ local methods = {}
 local metatable = { __index = methods, __name = "fault server" }
 
 local function ask(self, request)
+  -- Within a controller of cqueues others go on meanwhile, and may ask, too.
+  while self.asked and cqueues.running() do cqueues.sleep(0.001) end
+  self.asked = true
   -- Each way a message is its length, a newline and so many bytes of JSON.
   local message = json.encode(request)
   local line, why = self.control:xwrite(#message .. "\n" .. message, "bn", DEADLINE)
   if line then line, why = self.control:xread("*l", "b", DEADLINE) end
   if line then line, why = self.control:xread(tonumber(line), "b", DEADLINE) end
+  self.asked = false
   if not line then
     error(("the fault server does not answer (%s): %s"):format(tostring(why),
       self.process and self.process:stderr() or ""), 3)

@@ -50,9 +50,9 @@ function methods:watch(engine, serve)
   local poked = condition.new()
   self.pumps[controller] = poked
   controller:wrap(function()
-    repeat
+    while serve() do -- first of all: the engine may be closed already
       cqueues.poll(engine, poked)
-    until not serve()
+    end
     self.pumps[controller] = nil
   end)
 end
