@@ -1,6 +1,7 @@
 -- The engine's contract: submit, wait, step, next, cancel; the queue; bad input; what collection does.
 -- engine_delivery_spec, engine_time_spec, engine_tls_spec and engine_process_spec have the rest.
 
+local certificates = require("spec.support.certificates")
 local collector = require("spec.support.collector")
 local cqueues = require("cqueues")
 local engine = require("rtc.engine")
@@ -170,6 +171,19 @@ describe("the engine", function()
       assert.equal(1, server:state().connections)
     end)
 
+    it("opens a new connection when told to, though others are idle, and keeps it", function()
+      answered(pump.one(e, request()))
+      assert.equal(2, answered(pump.one(e, request("/", { fresh = true }))).connection)
+      answered(pump.one(e, request("/", { fresh = false })))
+      assert.same({ 2, 2 }, { server:state().connections, server:state().open })
+      hold()
+      for _ = 1, 2 do assert(e:submit(request())) end
+      pump.await(e, function() return server:state().waiting == 2 end)
+      assert.equal(2, server:state().connections) -- both are used again
+      server:release()
+      pump.finish(e, 2)
+    end)
+
     it("uses no connection again when idle ones may not be kept", function()
       local single = engine.new({ idle_timeout = 0 })
       for n = 1, 2 do
@@ -289,6 +303,42 @@ describe("the engine", function()
       server:release()
       assert.is_true(e:wait(20))
       answered(pump.finish(e, 1)[1])
+    end)
+
+    it("waits for several engines at once", function()
+      local closed, others = engine.new(), { engine.new(), engine.new() }
+      finally(function()
+        for _, each in ipairs(others) do each:close() end
+      end)
+      closed:close()
+      local all = { closed, e, others[1], closed, others[2] }
+      assert.is_false(engine.wait({}, 0))
+      assert.is_false(engine.wait({}, 0.001))
+      assert.is_false(engine.wait({ closed }, 0.001))
+      assert.is_false(engine.wait(all, -1))
+      for _, each in ipairs({ others[2], e }) do
+        assert(each:submit(request()))
+        assert.is_true(engine.wait(all, 20))
+        assert.is_true(engine.wait(all))
+        assert.is_false(engine.wait({ closed, others[1] }, 0))
+        local exchange
+        local deadline = native.now() + 20
+        repeat
+          assert.is_true(engine.wait(all, 20)) -- for an answer, and not only for what was submitted
+          each:step()
+          exchange = each:next()
+        until exchange or native.now() > deadline
+        answered(exchange)
+        pump.await(each, function() return not engine.wait(all, 0.05) end)
+      end
+    end)
+
+    it("raises when told to wait for what is no engine, and for no time", function()
+      for _, wrong in ipairs({ { { e, 42 } }, { { "engine" } }, { { io.stdout } }, { { {} } }, { e }, { 42 }, { nil, 1 },
+        { { e }, "soon" }, { { e }, {} } }) do
+        assert.has_error(function() engine.wait(wrong[1], wrong[2]) end)
+      end
+      assert.is_false(e:wait(0))
     end)
 
     it("counts by step what is done and not yet taken", function()
@@ -466,6 +516,24 @@ describe("the engine", function()
       assert.is_nil(e:next())
     end)
 
+    it("closes what it ends at once, in the midst of a handshake or of an answer", function()
+      local silent = fault_server.start({ tls = certificates.make().good })
+      finally(function() silent:stop() end)
+      silent:on_accept({ act.drain() })
+      server:always("/answer", { act.read(), act.answer({ body = "abc", length = 10 }), act.drain() })
+      for _, case in ipairs({ { silent, "/handshake", false }, { server, "/answer", true } }) do
+        local peer, target, sent = table.unpack(case)
+        local id = e:submit(request(target, { url = peer.url .. target }))
+        pump.await(e, function()
+          local state = peer:state()
+          return state.open == 1 and (not sent or state.complete == 1) and e:wait(0.05) == false -- it is in the midst
+        end)
+        local exchange = e:cancel(id)
+        assert.same({ "cancelled", sent, 0 }, { exchange.kind, exchange.sent, e:pending() })
+        peer:await(function(state) return state.open == 0 end) -- though nobody steps
+      end
+    end)
+
     it("takes whole ids only", function()
       hold("whole", "/whole")
       local id = e:submit(request("/whole"))
@@ -589,6 +657,7 @@ describe("the engine", function()
     end
 
     local url = "http://127.0.0.1:1/"
+    cases("fresh", { ["a string"] = "yes", ["a number"] = 1, ["a table"] = {} })
     cases("url", { nothing = nothing, ["a number"] = 7, ["a table"] = {}, ["a boolean"] = true, empty = "",
       ["NUL"] = url .. "\0x", ["CR LF"] = url .. "\r\nX: y", ["LF"] = url .. "\nX", ["a space"] = url .. "a b",
       ["ftp"] = "ftp://127.0.0.1/x", ["file"] = "file:///etc/passwd", ["gopher"] = "gopher://127.0.0.1/x",

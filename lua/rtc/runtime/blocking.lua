@@ -71,7 +71,7 @@ function methods:progress(seconds, unsent)
     tick.step(self.loop)
     rounds = rounds + 1
     local left = unsent() > 0 and math.max(0, time - core.now()) or 0
-    if left == 0 and rounds >= ROUNDS or not self.loop:wait(left) then
+    if left == 0 and rounds >= ROUNDS or not tick.wait(self.loop, left) then
       return
     end
   end

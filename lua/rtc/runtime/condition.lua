@@ -27,12 +27,15 @@ function methods:wait(seconds)
   return true
 end
 
+--- Whether anybody waits.
+---@return boolean
+function methods:is_awaited()
+  return next(self.waiters) ~= nil
+end
+
 --- Wakes everyone who waits.
 function methods:broadcast()
   local waiters = self.waiters
-  if next(waiters) == nil then
-    return
-  end
   self.waiters = {}
   for waiter in pairs(waiters) do
     self.scheduler:wake(waiter)

@@ -8,7 +8,6 @@ local future = {}
 
 ---@class rtc.Future
 ---@field over boolean
----@field waiting integer  how many wait
 ---@field results table|nil  with `n`
 ---@field problem string|nil  why the function came to no end of its own
 ---@field raised any
@@ -46,9 +45,7 @@ function methods:wait(seconds)
         message = ("after %g seconds the function is not over"):format(seconds),
       }
     end
-    self.waiting = self.waiting + 1
     local waited, problem, advice = self.ended:wait(left < math.huge and left or nil)
-    self.waiting = self.waiting - 1
     if not waited then
       return nil, errors.no_task(problem, advice)
     end
@@ -72,14 +69,14 @@ end
 ---@return string|nil problem  no task can be made here
 ---@return string|nil advice
 function future.spawn(scheduler, fn, ...)
-  local self = setmetatable({ over = false, waiting = 0, ended = condition.new(scheduler) }, metatable)
+  local self = setmetatable({ over = false, ended = condition.new(scheduler) }, metatable)
   local arguments = pack(...)
   local started, problem, advice = scheduler:start(function()
     self.results = pack(fn(unpack(arguments, 1, arguments.n)))
     settle(self)
   end, function(what, raised)
     self.problem, self.raised = what, raised
-    if self.waiting == 0 then
+    if not self.ended:is_awaited() then
       io.stderr:write("rtc: a task ", what, "\n")
     end
     settle(self)

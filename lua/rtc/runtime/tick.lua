@@ -101,10 +101,11 @@ local function serve(self, deadline)
     table.insert(served, table.remove(served, 1))
   end
   while served[i] do
-    if served[i].serve(deadline) then
+    local entry = served[i]
+    if entry.serve(deadline) then
       i = i + 1
     else
-      served[table.remove(served, i).engine] = nil
+      self:unwatch(entry.engine)
     end
     if core.now() >= deadline then
       return
@@ -144,6 +145,25 @@ function tick.step(self, budget)
   end
 end
 
+--- Waits until there is work, or this time has passed.
+---@param self rtc.Loop
+---@param seconds number
+---@return boolean ready
+function tick.wait(self, seconds)
+  own_process(self)
+  local now, engines = core.now(), {}
+  if self.first <= self.last then
+    return true
+  end
+  for i, entry in ipairs(self.served) do
+    engines[i] = entry.engine
+  end
+  local soonest = self.timers:soonest()
+  local left = math.min(seconds, math.max(0, soonest - now))
+  local ready = core.wait(engines, left < math.huge and left or nil)
+  return ready or soonest <= core.now()
+end
+
 --- Goes on with everything until `done()` is true, or this time has come.
 ---@param self rtc.Loop
 ---@param done fun(): any
@@ -154,7 +174,7 @@ function tick.drive(self, done, time)
     if done() or core.now() >= time then
       return
     end
-    self:wait(time - core.now())
+    tick.wait(self, time - core.now())
   end
 end
 
@@ -222,11 +242,18 @@ end
 
 -- ---- for everyone ----
 
+local function is_time(seconds)
+  return type(seconds) == "number" and seconds >= 0
+end
+
 --- Makes a task of a function: it begins at the next step.
 ---@param fn function
 ---@param ... any  its arguments
 ---@return rtc.Future
 function methods:spawn(fn, ...)
+  if type(fn) ~= "function" then
+    error("loop:spawn: the first argument must be a function, not a " .. type(fn), 2)
+  end
   return future.spawn(self, fn, ...)
 end
 
@@ -235,7 +262,7 @@ end
 --- work, such as a TLS handshake or a task up to where it waits, is not divided
 ---@return integer pending  tasks that are not over
 function methods:step(budget)
-  if budget ~= nil and not (type(budget) == "number" and budget >= 0) then
+  if budget ~= nil and not is_time(budget) then
     error("loop:step: budget must be seconds, at least 0", 2)
   elseif tick.is_within_a_task(self) then
     error("loop:step: it is for your own loop; a task waits by loop:sleep(seconds)", 2)
@@ -258,33 +285,29 @@ function methods:pending()
 end
 
 --- For a loop that has nothing else to do: waits until there is work for `step`, or this time has passed.
----@param seconds number|nil  default: no limit
+---@param seconds number|nil  default: no limit, unless no task is left that anything could come for
 ---@return boolean ready  there is work
 function methods:wait(seconds)
-  own_process(self)
-  local now, engines = core.now(), {}
-  if self.first <= self.last then
-    return true
+  if seconds ~= nil and not is_time(seconds) then
+    error("loop:wait: seconds must be a number, at least 0", 2)
+  elseif tick.is_within_a_task(self) then
+    error("loop:wait: it is for your own loop; a task waits by loop:sleep(seconds)", 2)
   end
-  for i, entry in ipairs(self.served) do
-    engines[i] = entry.engine
-  end
-  local soonest = self.timers:soonest()
-  local left = math.min(seconds or math.huge, math.max(0, soonest - now))
-  local ready = core.wait(engines, left < math.huge and left or nil)
-  return ready or soonest <= core.now()
+  return tick.wait(self, seconds or self:pending() == 0 and 0 or math.huge)
 end
 
---- For a task: lets others go on, for so long.
+--- For a task: lets others go on, for so long; with 0 until the next step.
 ---@param seconds number
 function methods:sleep(seconds)
   local task, problem = self:current()
-  if not task then
+  if not is_time(seconds) then
+    error("loop:sleep: seconds must be a number, at least 0", 2)
+  elseif not task then
     error("loop:sleep: " .. problem, 2)
   end
   local time = core.now() + seconds
   repeat
-    self:park(task, time - core.now())
+    self:park(task, math.max(time - core.now(), 1e-9)) -- 0 would not let others go on
   until core.now() >= time
 end
 
