@@ -334,7 +334,7 @@ describe("the engine", function()
     end)
 
     it("raises when told to wait for what is no engine, and for no time", function()
-      for _, wrong in ipairs({ { { e, 42 } }, { { "engine" } }, { { io.stdout } }, { { {} } }, { e }, { 42 }, { nil, 1 },
+      for _, wrong in ipairs({ { { e, 42 } }, { { "engine" } }, { { io.stdout } }, { { {} } }, { e }, { 42 }, {},
         { { e }, "soon" }, { { e }, {} } }) do
         assert.has_error(function() engine.wait(wrong[1], wrong[2]) end)
       end
