@@ -8,3 +8,4 @@ files["spec"] = { std = "lua54+busted" }
 -- A scheduler's functions are methods whether they need the object or not.
 files["lua/rtc/runtime"] = { self = false }
 files["tools"] = { std = "lua54" }
+files["bench"] = { std = "lua54" }
