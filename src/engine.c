@@ -35,6 +35,9 @@ enum {
 
 #define NEVER INFINITY
 
+/* Seconds of work that a TLS handshake is taken for. */
+#define HANDSHAKE 0.001
+
 typedef struct call call;
 
 typedef struct call_list {
@@ -966,26 +969,29 @@ static void note_limit(rtc_engine *e, const call *c)
     }
 }
 
-static void expire_list(rtc_engine *e, const call_list *list, double now)
+/* Leaving the wire closes a connection: so the time can end it between two. Those that are left are due still. */
+static void expire_list(rtc_engine *e, const call_list *list, double now, double until)
 {
+    bool over = false;
     call *next;
     for (call *c = list->first; c != NULL; c = next) {
         next = c->next;
-        if (limit_of(c).due <= now) {
-            time_out(c);
-        } else {
+        if (over || limit_of(c).due > now) {
             note_limit(e, c);
+        } else {
+            time_out(c);
+            over = rtc_engine_now() >= until;
         }
     }
 }
 
-static void expire(rtc_engine *e)
+static void expire(rtc_engine *e, double until)
 {
     double now = rtc_engine_now();
     if (now >= e->limit_due) {
         e->limit_due = NEVER;
-        expire_list(e, &e->queue, now);
-        expire_list(e, &e->active, now);
+        expire_list(e, &e->queue, now, until);
+        expire_list(e, &e->active, now, until);
     }
 }
 
@@ -1010,47 +1016,81 @@ static void start(rtc_engine *e, call *c)
     note_limit(e, c);
 }
 
-/* One at a time, so that the budget can end it between two: opening a connection is the dearest thing here. */
-static void start_queued(rtc_engine *e, double until)
+/* True: no kept connection took it at once, and so one is being opened. */
+static bool start_first(rtc_engine *e)
 {
-    while (can_start(e) && !e->broken) {
-        start(e, e->queue.first);
-        run_timers(e);
-        if (rtc_engine_now() >= until) {
-            break;
-        }
+    call *c = e->queue.first;
+    if (limit_of(c).due <= rtc_engine_now()) {
+        time_out(c);
+        return false;
     }
+    start(e, c);
+    run_timers(e);
+    return c->starts == 0;
 }
 
-static void handle_event(rtc_engine *e, const struct epoll_event *event)
+/* False: it only told that the step is due. */
+static bool handle_event(rtc_engine *e, const struct epoll_event *event)
 {
     if (event->data.fd == e->timer) {
         uint64_t expirations;
         if (read(e->timer, &expirations, sizeof expirations) == (ssize_t)sizeof expirations) {
             e->armed = NEVER;
         }
-        return;
+        return false;
     }
     int events = (event->events & EPOLLIN ? CURL_CSELECT_IN : 0) | (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                  (event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
     act(e, event->data.fd, events);
+    return true;
 }
+
+/* What a step does is of three kinds. Each does what there is until that time, but one piece at least; false: there was
+ * nothing. */
+typedef bool work(rtc_engine *e, double until);
 
 /* Handles what is ready now, up to so many; the rest stays ready. With a budget it asks for one at a time, since the
  * kernel puts what it has reported behind what it has not: so each gets its turn, however little the budget. */
-static void handle_ready(rtc_engine *e, double until)
+static bool handle_ready(rtc_engine *e, double until)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
     int most = until < NEVER ? 1 : EVENTS_AT_ONCE;
+    bool any = false;
     int handled = 0;
     int count;
     do {
         count = epoll_wait(e->epoll, events, most, 0);
         for (int i = 0; i < count; i++) {
-            handle_event(e, &events[i]);
+            any = handle_event(e, &events[i]) || any;
         }
         handled += count;
     } while (count == most && handled < EVENTS_AT_ONCE && rtc_engine_now() < until);
+    return any;
+}
+
+/* libcurl does all that is due in one call. */
+static bool run_due_timers(rtc_engine *e, double until)
+{
+    (void)until;
+    if (rtc_engine_now() < e->curl_due) {
+        return false;
+    }
+    run_timers(e);
+    return true;
+}
+
+/* Connections that are begun together may come to their handshakes in one call of libcurl's (its timers for another
+ * address are due at the same time): so no more are begun than the budget has room for, and one. */
+static bool start_queued(rtc_engine *e, double until)
+{
+    double most = 1 + fmax(0, until - rtc_engine_now()) / HANDSHAKE;
+    int opening = 0;
+    bool any = false;
+    while (can_start(e) && !e->broken && opening + 1 <= most && !(any && rtc_engine_now() >= until)) {
+        opening += start_first(e) ? 1 : 0;
+        any = true;
+    }
+    return any;
 }
 
 /* libcurl does nothing more for transfers that it gave up, not even watch their time. It can be used again once they
@@ -1063,6 +1103,19 @@ static void fail_if_broken(rtc_engine *e)
         end_call(c, RTC_ENGINE_FAILED, "a socket could not be watched, or memory failed");
     }
     e->broken = false;
+}
+
+/* Sockets first, and what is new only in the time that they leave: so handshakes that were begun come to their end
+ * before there are more of them, and a step is over its budget by no more than one piece of work. */
+static void work_until(rtc_engine *e, double until)
+{
+    static work *const kinds[] = {handle_ready, run_due_timers, start_queued};
+    bool any = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !(any && rtc_engine_now() >= until); i++) {
+        any = kinds[i](e, until) || any;
+        collect(e);
+        fail_if_broken(e);
+    }
 }
 
 /* ---- fork ---- */
@@ -1289,16 +1342,8 @@ size_t rtc_engine_step(rtc_engine *e, double budget)
         return 0;
     }
     double until = budget < 0 ? NEVER : rtc_engine_now() + budget;
-    handle_ready(e, until);
-    if (rtc_engine_now() >= e->curl_due) {
-        run_timers(e);
-    }
-    collect(e);
-    fail_if_broken(e);
-    expire(e); /* after what was ready: an answer that has come counts, even if nobody stepped in time */
-    start_queued(e, until);
-    collect(e);
-    fail_if_broken(e);
+    work_until(e, until);
+    expire(e, until); /* after what was ready: an answer that has come counts, even if nobody stepped in time */
     arm_timer(e);
     return e->done.count;
 }

@@ -140,7 +140,8 @@ function tick.step(self, budget)
   local deadline = budget and now + budget or math.huge
   wake_the_due(self)
   serve(self, budget and now + budget / 2 or math.huge) -- the other half is the tasks'
-  if run(self, deadline) then
+  local any = run(self, deadline)
+  if (any or budget) and core.now() < deadline then
     serve(self, deadline) -- what they sent goes out at once
   end
 end
