@@ -36,8 +36,8 @@ end
 
 hosts["tick, wait"] = function()
   return tick(function(loop)
-    loop:step()
     loop:wait()
+    loop:step()
   end)
 end
 

@@ -4,7 +4,6 @@ local engine = require "rtc.engine"
 local fault_server = require "spec.support.fault_server"
 local native = require "spec.support.native"
 local pump = require "spec.support.pump"
-local rtc = require "rtc"
 
 local act = fault_server.act
 
@@ -81,11 +80,5 @@ describe("a step with a budget", function()
     assert.equal(2, one:step(NO_TIME))
     assert.equal(3, one:step(NO_TIME))
     one:close()
-  end)
-end)
-
-describe("a loop without a task", function()
-  it("does not wait without a limit", function()
-    assert.is_false(rtc.loop():wait())
   end)
 end)
