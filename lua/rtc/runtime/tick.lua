@@ -142,7 +142,7 @@ function tick.step(self, budget)
   serve(self, budget and now + budget / 2 or math.huge) -- the other half is the tasks'
   local any = run(self, deadline)
   if (any or budget) and core.now() < deadline then
-    serve(self, deadline) -- what they sent goes out at once
+    serve(self, deadline) -- what they sent goes out at once, and they may have left some time
   end
 end
 
