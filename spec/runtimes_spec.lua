@@ -564,6 +564,20 @@ local function describe_runtime(scheduler)
       assert.equal(4, receipt.attempts)
     end))
 
+    it("waits for messages that a send_all has not come to yet", within(function(open)
+      local client, left = open(), 100
+      local all = client:spawn(function()
+        return client:send_all(function()
+          left = left - 1
+          return left >= 0 and message(tostring(left)) or nil
+        end, { concurrency = 3, on_result = function() end })
+      end)
+      await(client, function() return left < 95 end)
+      assert(client:drain(DEADLINE))
+      assert.is_true(all:done())
+      assert.equal(100, #server:requests())
+    end))
+
     it("has nothing to wait for at first, and takes seconds only", within(function(open)
       local client = open()
       assert.is_true(client:drain())

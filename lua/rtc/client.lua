@@ -28,6 +28,7 @@ local client = {}
 ---@field max_pending integer  calls at once
 ---@field pool_size integer  connections at once
 ---@field closed boolean|nil
+---@field lists table<rtc.Condition, true>  of each `send_all`: awaited while more will follow
 ---@field user_agent string
 ---@field proxied boolean  by the option; what the environment says comes on top
 ---@field hide_proxy fun(text: string): string  `text` without the proxy's name and password
@@ -418,8 +419,10 @@ function methods:send_all(messages, given)
   if not checked then
     error("client:send_all: " .. problem, 2)
   end
+  local known = self.runtime.condition()
+  self.lists[known] = true
   local begun, failed = send_all.begin(messages, checked, {
-    runtime = self.runtime, defaults = self.defaults, send = function(message)
+    known = known, runtime = self.runtime, defaults = self.defaults, send = function(message)
       return send_any(self, message, checked.action or "send_room_unicast")
     end,
   })
@@ -475,6 +478,16 @@ function methods:connect(count)
   return wanted
 end
 
+--- Whether no call is on its way, and none will follow of itself.
+local function is_idle(self)
+  for known in pairs(self.lists) do
+    if known:is_awaited() then
+      return false
+    end
+  end
+  return self.outbox:left() == 0 and self.runtime.is_idle()
+end
+
 --- Waits until no call of this client is on its way any more, and all that was enqueued is through.
 ---@param timeout number|nil  seconds; 0: does what can be done without waiting; default: the client's timeout
 ---@return boolean|nil done
@@ -486,20 +499,17 @@ function methods:drain(timeout)
     return nil, errors.argument("timeout " .. wrong, "timeout")
   end
   local runtime = self.runtime
-  local function left()
-    local waiting = self.outbox:left()
-    return math.max(waiting, runtime.pending())
-  end
   runtime.progress()
-  local problem, advice = runtime.settle(function() return left() == 0 end, runtime.now() + seconds)
-  if left() == 0 then
+  local problem, advice = runtime.settle(function() return is_idle(self) end, runtime.now() + seconds)
+  if is_idle(self) then
     return true
   elseif problem then
     return nil, errors.no_task(problem, advice)
   end
   return nil, errors.new {
     kind = "timeout", code = "Timeout", retryable = true,
-    message = ("after %g seconds %d calls are not through, enqueued ones among them"):format(seconds, left()),
+    message = ("after %g seconds %d calls are not through, enqueued ones among them"):format(seconds,
+      math.max(1, self.outbox:left(), runtime.pending())),
   }
 end
 
@@ -577,6 +587,7 @@ end
 ---@return rtc.Client
 function client.new(parts)
   local self = setmetatable(parts, client_mt)
+  self.lists = setmetatable({}, { __mode = "k" })
   self.outbox = outbox.new(self.outbox, {
     runtime = self.runtime, patience = self.timeout,
     send = function(call)

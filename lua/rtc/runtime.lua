@@ -70,6 +70,7 @@ local runtime = {}
 ---@field obstacle fun(): string|nil, string|nil  why nothing can wait here, and what to do instead; nil: it can
 ---@field condition fun(): rtc.Condition
 ---@field pending fun(): integer  requests and sleeps that are waited for
+---@field is_idle fun(): boolean  none is, and everyone whose request is answered has gone on
 ---@field settle fun(done: (fun(): any), deadline: number): string|nil, string|nil  waits until `done()` is true, which
 --- is asked when tasks that were just started have begun, and whenever nothing is pending any more or `notify` was
 --- called; gives an obstacle
@@ -149,28 +150,29 @@ function runtime.new(scheduler, options)
   local changed = condition.new(scheduler)
   local awaited -- who waits for an exchange, by its id
   local asleep -- who waits for a time
-  local waiting, pending -- both, until they go on: only then can be told whether they wait again; and how many
+  local pending -- how many both are
+  local woken -- whose exchange has come, until they go on: perhaps to wait again. A scheduler may have dropped them
   local closed, process
+
+  local function forget_all()
+    awaited, asleep, pending, woken = {}, {}, 0, setmetatable({}, { __mode = "k" })
+  end
 
   local function own_process()
     if process ~= core.pid() then
       process = core.pid()
-      awaited, asleep, waiting, pending = {}, {}, {}, 0
+      forget_all()
     end
   end
   own_process()
 
-  local function begin_to_wait(waiter, abandon)
-    waiter.abandon = abandon
-    waiting[waiter], pending = true, pending + 1
+  local function is_idle()
+    return pending == 0 and next(woken) == nil
   end
 
   local function go_on(waiter)
-    if not waiting[waiter] then
-      return -- of the parent's, or ended by `close`
-    end
-    waiting[waiter], pending = nil, pending - 1
-    if pending == 0 then
+    woken[waiter] = nil
+    if is_idle() then
       changed:broadcast()
     end
   end
@@ -186,8 +188,8 @@ function runtime.new(scheduler, options)
     while exchange do
       local waiter = awaited[exchange.id]
       if waiter then
-        awaited[exchange.id] = nil
-        waiter.exchange = exchange
+        awaited[exchange.id], pending = nil, pending - 1
+        waiter.exchange, woken[waiter] = exchange, true
         scheduler:wake(waiter)
       end
       exchange = (not deadline or core.now() < deadline) and engine:next() or nil
@@ -198,14 +200,16 @@ function runtime.new(scheduler, options)
   --- Takes a request back whose caller was told of an error: else it would go out later.
   local function take_back(waiter)
     if awaited[waiter.id] == waiter then
-      awaited[waiter.id] = nil
+      awaited[waiter.id], pending = nil, pending - 1
       engine:cancel(waiter.id)
     end
     go_on(waiter)
   end
 
   local function wake_up(waiter)
-    asleep[waiter] = nil
+    if asleep[waiter] then
+      asleep[waiter], pending = nil, pending - 1
+    end
     go_on(waiter)
   end
 
@@ -218,9 +222,8 @@ function runtime.new(scheduler, options)
     if not id then
       return nil, err
     end
-    waiter.id, waiter.exchange = id, nil
-    awaited[id] = waiter
-    begin_to_wait(waiter, take_back)
+    waiter.id, waiter.exchange, waiter.abandon = id, nil, take_back
+    awaited[id], pending = waiter, pending + 1
     scheduler:watch(engine, serve)
     repeat
       scheduler:park(waiter)
@@ -236,8 +239,8 @@ function runtime.new(scheduler, options)
   function self.sleep(seconds)
     own_process()
     local waiter, time = assert(scheduler:current()), core.now() + seconds
-    asleep[waiter] = true
-    begin_to_wait(waiter, wake_up)
+    waiter.abandon = wake_up
+    asleep[waiter], pending = true, pending + 1
     repeat
       scheduler:park(waiter, time - core.now())
     until core.now() >= time or not asleep[waiter]
@@ -266,6 +269,11 @@ function runtime.new(scheduler, options)
   function self.pending()
     own_process()
     return pending
+  end
+
+  function self.is_idle()
+    own_process()
+    return is_idle()
   end
 
   function self.settle(done, deadline)
@@ -306,7 +314,8 @@ function runtime.new(scheduler, options)
     for waiter in pairs(asleep) do
       scheduler:wake(waiter)
     end
-    awaited, asleep, waiting, pending, closed = {}, {}, {}, 0, true
+    forget_all()
+    closed = true
     scheduler:unwatch(engine, serve)
     engine:close()
     changed:broadcast()

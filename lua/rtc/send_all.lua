@@ -21,6 +21,7 @@ local send_all = {}
 ---@field ready table[]  messages whose turn it is
 ---@field starting boolean|nil  they are being started
 ---@field known rtc.Condition  a result is
+---@field notify fun()  tells that nobody waits for a result any more
 ---@field results table[]  { index, receipt, err }, not taken yet: from `first` to `last`
 ---@field pulled integer
 ---@field taken integer
@@ -99,6 +100,7 @@ local function next_result(state)
   pull(state)
   while state.first > state.last and state.taken < state.pulled do
     local waited, problem = state.known:wait()
+    state.notify()
     if not waited then
       error("client:send_all: " .. problem, 0)
     end
@@ -145,7 +147,8 @@ end
 --- Begins; see client:send_all.
 ---@param messages any
 ---@param given rtc.SendAll  checked
----@param parts { runtime: rtc.Runtime, send: (fun(message: any): rtc.Receipt|nil, rtc.Error|nil), defaults: table }
+---@param parts { runtime: rtc.Runtime, send: (fun(message: any): rtc.Receipt|nil, rtc.Error|nil), defaults: table,
+--- known: rtc.Condition }  whoever takes the results waits by `known`
 ---@return (fun(): integer|nil, rtc.Receipt|nil, rtc.Error|nil)|integer|nil
 ---@return integer|string|nil failed  or what is wrong with the arguments
 function send_all.begin(messages, given, parts)
@@ -160,8 +163,9 @@ function send_all.begin(messages, given, parts)
     return nil, "in PUC Lua 5.1 a for loop can't wait: give on_result = function(index, receipt, err) … end instead"
   end
   local state = {
-    next_message = next_message, send = parts.send, start = parts.runtime.start, known = parts.runtime.condition(),
-    concurrency = given.concurrency or 64, order = given.ordered and order.new(parts.defaults) or nil,
+    next_message = next_message, send = parts.send, start = parts.runtime.start, known = parts.known,
+    notify = parts.runtime.notify, concurrency = given.concurrency or 64,
+    order = given.ordered and order.new(parts.defaults) or nil,
     ready = {}, results = {}, first = 1, last = 0, pulled = 0, taken = 0,
   }
   if given.on_result then

@@ -4,7 +4,8 @@ local condition = {}
 
 ---@class rtc.Condition
 ---@field scheduler rtc.Scheduler
----@field waiters table<table, true>
+---@field waiters table<table, true>  not woken yet
+---@field waits integer  not over yet: of those, and of those who were woken and have not gone on
 local methods = {}
 local metatable = { __index = methods, __name = "rtc.condition" }
 
@@ -18,19 +19,19 @@ function methods:wait(seconds)
   if not waiter then
     return nil, problem, advice
   end
-  self.waiters[waiter] = true
+  self.waiters[waiter], self.waits = true, self.waits + 1
   waiter.abandon = function()
-    self.waiters[waiter] = nil
+    self.waiters[waiter], self.waits = nil, self.waits - 1
   end
   self.scheduler:park(waiter, seconds)
-  self.waiters[waiter] = nil
+  waiter:abandon()
   return true
 end
 
---- Whether anybody waits.
+--- Whether anybody waits, or was woken and has not gone on yet.
 ---@return boolean
 function methods:is_awaited()
-  return next(self.waiters) ~= nil
+  return self.waits > 0
 end
 
 --- Wakes everyone who waits.
@@ -45,7 +46,7 @@ end
 ---@param scheduler rtc.Scheduler
 ---@return rtc.Condition
 function condition.new(scheduler)
-  return setmetatable({ scheduler = scheduler, waiters = {} }, metatable)
+  return setmetatable({ scheduler = scheduler, waiters = {}, waits = 0 }, metatable)
 end
 
 return condition
