@@ -391,8 +391,8 @@ describe("rtc.help", function()
     assert.is_table(told.failure)
   end)
 
-  local all = "there are: send_unicast, send_room_unicast, send_broadcast, batch_send_room_unicast, call, enqueue, "
-    .. "drain, on, stats\n"
+  local all = "there are: send_unicast, send_room_unicast, send_broadcast, batch_send_room_unicast, send_all, call, "
+    .. "enqueue, drain, spawn, connect, close, loop, on, stats\n"
   for topic, expected in pairs {
     send_unicas = "There is no help on `send_unicas`: did you mean `send_unicast`?\n",
     enqeue = "There is no help on `enqeue`: did you mean `enqueue`?\n",

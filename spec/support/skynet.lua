@@ -6,8 +6,8 @@ local skynet = {}
 
 local BUILD = "build/skynet"
 
+---@type string|nil
 skynet.folder = os.getenv("RTC_SKYNET")
-skynet.missing = "RTC_SKYNET names no folder of skynet"
 
 --- Builds the C for its Lua.
 ---@return table<string, string>  the environment that examples/skynet/config wants
