@@ -63,7 +63,7 @@ describe("the option runtime", function()
     local folder = native.path("modules")
     assert(os.execute("mkdir -p " .. folder))
     assert(os.execute(("cp %s %s/"):format(assert(package.searchpath("cjson", package.cpath)), folder)))
-    return process.run({ "lua5.4", "-e", ([[
+    return process.run({ process.lua, "-e", ([[
       package.cpath = os.getenv("RTC_BUILD") .. "/?.so;%s/?.so"
       package.path = "lua/?.lua;lua/?/init.lua"
       print(pcall(require "rtc".new, { endpoint = "sandbox", runtime = "%s" }))
