@@ -131,6 +131,7 @@ loop = rtc.loop(); client = rtc.new { runtime = loop }   for a loop of your own,
   loop:pending()       how many tasks are not over
   loop:wait(seconds)   waits until there is work, or so long
   loop:sleep(seconds)  for a task
+  loop:now()           monotonic seconds
 ]],
   on = [[
 client:on(event, fn)   calls fn with a table; returns a function that ends it
