@@ -59,6 +59,15 @@ describe("a loop", function()
     assert.equal(0, loop:step())
   end)
 
+  it("sends in the step in which a task called, when there is a connection", function()
+    loop:spawn(client.send_room_unicast, client, message "first")
+    step_until(is_empty)
+    loop:spawn(client.send_room_unicast, client, message "second")
+    loop:step()
+    server:await(function(state) return state.complete == 2 end)
+    step_until(is_empty)
+  end)
+
   it("never waits in a step", function()
     server:always(nil, { act.read(), act.wait "never" })
     loop:spawn(client.send_room_unicast, client, message "hello")
@@ -96,6 +105,9 @@ describe("a loop", function()
 
   it("serves each of its clients, however small the budget", function()
     local clients, over = {}, {}
+    server:always(service.target "SendUnicast", { act.read(), act.wait "never" })
+    loop:spawn(client.send_unicast, client, { to = "u", message = "held" }) -- always there to be served, and the first
+    loop:step()
     for n = 1, 3 do
       clients[n] = service.client(server, { runtime = loop, quota = false })
       over[n] = 0
@@ -106,8 +118,6 @@ describe("a loop", function()
         end)
       end
     end
-    server:always(service.target "SendUnicast", { act.read(), act.wait "never" })
-    loop:spawn(client.send_unicast, client, { to = "u", message = "held" }) -- always there to be served
     step_until(function() return loop:pending() == 1 end, 0)
     assert.same({ 20, 20, 20 }, over)
   end)
