@@ -468,6 +468,16 @@ local function describe_runtime(scheduler)
       assert.equal("done", future:wait(DEADLINE))
     end))
 
+    it("waits for seconds only", within(function(open)
+      local future = open():spawn(function() end)
+      for _, bad in ipairs { "1", 0 / 0, {} } do
+        local ok, raised = pcall(future.wait, future, bad)
+        assert.is_false(ok)
+        assert.matches("future:wait: seconds must be a number", raised)
+      end
+      future:wait()
+    end))
+
     it("refuses what is no function", within(function(open)
       local client = open()
       for _, value in ipairs { 42, "f", {} } do
@@ -802,6 +812,10 @@ local function describe_runtime(scheduler)
       local opened, err = open({ ca_file = tls.ca_file }, secure):connect(3)
       assert.is_nil(opened)
       assert.same({ "CertificateFailed", "not_sent" }, { err.code, err.outcome })
+      server:script { act.read(), act.close() }
+      opened, err = open():connect()
+      assert.is_nil(opened)
+      assert.same({ "ConnectionClosed", "not_sent" }, { err.code, err.outcome }) -- there was no message
       for _, count in ipairs { 0, 65, 1.5, "x", {} } do
         opened, err = open():connect(count)
         assert.is_nil(opened)

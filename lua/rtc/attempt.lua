@@ -211,7 +211,9 @@ function attempt.connect(client)
     max_response = client.max_response, proxy = client.endpoint.loopback and "" or nil, fresh = true,
   }
   if not exchange then
-    return no_answer(client, failure)
+    local err = no_answer(client, failure)
+    err.outcome = "not_sent" -- there is no message that it could have delivered
+    return err
   end
   client.counters:count_connection(exchange)
 end

@@ -35,6 +35,9 @@ end
 ---@param seconds number|nil  at most; default: no limit
 ---@return any ...  what it returned; or nil and an rtc.Error: `code` is "Timeout", or "NoTask" where nothing can wait
 function methods:wait(seconds)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds == seconds) then
+    error("future:wait: seconds must be a number", 2)
+  end
   local now = native.load("rtc.engine").now
   local deadline = now() + (seconds or math.huge)
   while not self.over do
