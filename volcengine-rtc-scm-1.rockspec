@@ -11,7 +11,8 @@ description = {
     with a sandbox of the service to try it on. The module's name is rtc.]],
   license = "MIT",
 }
--- The sandbox (rtc sandbox, rtc listen) needs http, too, and only it does.
+-- The sandbox (rtc sandbox, rtc listen) needs http, too, and only it does; so do the runtimes "luv" and "cqueues" the
+-- rocks of their names.
 dependencies = {
   "lua >= 5.1",
   "lua-cjson",
