@@ -612,6 +612,23 @@ local function describe_runtime(scheduler)
   end)
 
   describe("close", function()
+    it("may come in a handler of the call that is about to go out", within(function(open)
+      local client = open()
+      client:on("request", function() client:close() end)
+      local receipt, err = client:send_room_unicast(message "1")
+      assert.is_nil(receipt)
+      assert.same({ "Cancelled", "not_sent" }, { err.code, err.outcome })
+      assert.same({}, server:requests())
+    end))
+
+    it("ends a connect whose tasks have not begun", within(function(open)
+      local client = open()
+      client:spawn(function() client:close() end)
+      local opened, err = client:connect(2)
+      assert.is_nil(opened)
+      assert.equal("Cancelled", err.code)
+    end))
+
     --- What became of calls of a client that is closed when `ready` says so.
     local function closed(client, ready, ...)
       local futures = {}

@@ -78,7 +78,7 @@ local runtime = {}
 ---@field progress fun(seconds: number|nil)  where nothing goes on by itself: does for the tasks what can be done
 --- without waiting; and waits so long for their requests to go out, but not for answers
 ---@field process fun(): integer  another number in a forked child, where no task of the parent's goes on
----@field close fun()  ends all requests and sleeps; nothing may be asked of it afterwards
+---@field close fun()  ends all requests and sleeps, and those that come later at once
 
 --- The names of those that there are, and for the ones that need a module, where it comes from.
 local modules = {
@@ -216,6 +216,9 @@ function runtime.new(scheduler, options)
   local self = { now = core.now, process = core.pid }
 
   function self.request(req)
+    if closed then
+      return nil, { kind = "cancelled", code = "Cancelled", sent = false, reused = false, elapsed = 0 }
+    end
     own_process()
     local waiter = assert(scheduler:current())
     local id, err = engine:submit(req)
@@ -237,6 +240,9 @@ function runtime.new(scheduler, options)
   end
 
   function self.sleep(seconds)
+    if closed then
+      return
+    end
     own_process()
     local waiter, time = assert(scheduler:current()), core.now() + seconds
     waiter.abandon = wake_up
