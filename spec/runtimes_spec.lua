@@ -262,6 +262,11 @@ local function describe_runtime(scheduler)
       assert.same({ 10, 11, 3 }, { taken, pulled, server:state().most_open })
     end))
 
+    it("has no more on their way than the client takes", within(function(open)
+      local client = open { max_pending = 2 }
+      assert.same({ 5, 0 }, { client:send_all(list_of(5), { on_result = function() end }) })
+    end))
+
     it("has 64 on their way unless told otherwise", within(function(open)
       local client = open { quota = false }
       server:always(nil, service.accepts_after "held")

@@ -422,7 +422,7 @@ function methods:send_all(messages, given)
   local known = self.runtime.condition()
   self.lists[known] = true
   local begun, failed = send_all.begin(messages, checked, {
-    known = known, runtime = self.runtime, defaults = self.defaults, send = function(message)
+    known = known, most = self.max_pending, runtime = self.runtime, defaults = self.defaults, send = function(message)
       return send_any(self, message, checked.action or "send_room_unicast")
     end,
   })
@@ -462,12 +462,18 @@ function methods:connect(count)
   end
   local err = refusal(self, {})
   local opening, condition = wanted, self.runtime.condition()
+  local function ended(failure)
+    err = err or failure
+    opening = opening - 1
+    condition:broadcast()
+  end
   for _ = 1, err and 0 or wanted do
     self.runtime.start(function()
-      err = attempt.connect(self) or err
-      opening = opening - 1
-      condition:broadcast()
-    end, function() end)
+      ended(attempt.connect(self))
+    end, function(what)
+      ended(errors.new { kind = "cancelled", code = "Cancelled", outcome = "not_sent",
+        message = "an error in the program ended it: its task " .. what })
+    end)
   end
   while not err and opening > 0 do
     condition:wait()
@@ -515,7 +521,7 @@ end
 
 --- Ends the client: calls that are on their way fail ("Cancelled"; their outcome says whether they may have been
 --- delivered), messages that wait are told of by the event `failure`, and connections are closed. To lose nothing,
---- `client:drain()` first. May be called twice.
+--- `client:drain()` first. May be called at any moment, and twice.
 function methods:close()
   check_self(self, "close")
   if self.closed then

@@ -74,6 +74,7 @@ end
 --- Begins with as many as may be on their way, those included whose result nobody has taken yet: so no more is asked of
 --- the messages' source than is sent.
 local function pull(state)
+  state.starting = nil -- should Ctrl-C have ended it, and the program have gone on
   while not state.exhausted and state.pulled - state.taken < state.concurrency do
     local message = state.next_message()
     if message == nil then
@@ -148,7 +149,8 @@ end
 ---@param messages any
 ---@param given rtc.SendAll  checked
 ---@param parts { runtime: rtc.Runtime, send: (fun(message: any): rtc.Receipt|nil, rtc.Error|nil), defaults: table,
---- known: rtc.Condition }  whoever takes the results waits by `known`
+--- known: rtc.Condition, most: integer }  whoever takes the results waits by `known`; `most`: calls that the client
+--- takes at once
 ---@return (fun(): integer|nil, rtc.Receipt|nil, rtc.Error|nil)|integer|nil
 ---@return integer|string|nil failed  or what is wrong with the arguments
 function send_all.begin(messages, given, parts)
@@ -164,7 +166,7 @@ function send_all.begin(messages, given, parts)
   end
   local state = {
     next_message = next_message, send = parts.send, start = parts.runtime.start, known = parts.known,
-    notify = parts.runtime.notify, concurrency = given.concurrency or 64,
+    notify = parts.runtime.notify, concurrency = math.min(given.concurrency or 64, parts.most),
     order = given.ordered and order.new(parts.defaults) or nil,
     ready = {}, results = {}, first = 1, last = 0, pulled = 0, taken = 0,
   }
