@@ -2,7 +2,8 @@
 --- is one of bench/hosts.lua, or "engine" for a bare loop over the engine. Prints a line of JSON; skynet's program
 --- would print the same.
 
-local core = require("rtc.native").load("rtc.engine")
+local core = require("rtc.native").load("rtc.core")
+local engines = require("rtc.native").load("rtc.engine")
 local hosts = require "bench.hosts"
 local json = require "cjson"
 local send_all = require "bench.send_all"
@@ -13,7 +14,7 @@ local function bare(url, message, count, concurrency)
   local request = {
     url = url .. "/", headers = { { "Content-Type", "application/json" } }, body = json.encode(message), proxy = "",
   }
-  local engine = core.new { connections = concurrency }
+  local engine = engines.new { connections = concurrency }
   local submitted, accepted, failed = 0, 0, 0
   local cpu, began = os.clock(), core.now()
   while accepted + failed < count do

@@ -1,7 +1,7 @@
 --- Sends messages by client:send_all while another task keeps its own time. What runs it is a host, so that each
 --- runtime does the same.
 
-local core = require("rtc.native").load("rtc.engine")
+local core = require("rtc.native").load("rtc.core")
 local rtc = require "rtc"
 
 local send_all = {}

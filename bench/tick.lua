@@ -1,7 +1,7 @@
 --- See bench/tick.
 
 local certificates = require "spec.support.certificates"
-local core = require("rtc.native").load("rtc.engine")
+local core = require("rtc.native").load("rtc.core")
 local distribution = require "bench.distribution"
 local machine = require "bench.machine"
 local native = require "spec.support.native"

@@ -135,6 +135,26 @@ describe("core.random", function()
   end)
 end)
 
+it("core has a clock that does not go back", function()
+  local last = core.now()
+  assert.equal("float", math.type(last))
+  for _ = 1, 1000 do
+    local now = core.now()
+    assert.is_true(now >= last)
+    last = now
+  end
+  assert.is_true(math.abs(core.now() - native.now()) < 60)
+end)
+
+it("core says in which process it is, in a forked child too", function()
+  local ran = process.run({ process.lua, "-e", [[
+    local core, native = require("rtc.core"), require("spec.support.native")
+    local before, pid = core.pid(), native.fork()
+    if pid == 0 then native.leave(core.pid() ~= before and core.pid() == native.getpid() and 0 or 1) end
+    print(native.await_end(pid), before == native.getpid(), core.pid() == before)]] })
+  assert.equal("0\ttrue\ttrue\n", ran.stdout .. ran.stderr)
+end)
+
 it("core says its version", function()
   assert.matches("^%d+%.%d+%.%d+$", core.version)
 end)

@@ -366,24 +366,6 @@ describe("the engine in its process", function()
     ends_well(process)
   end)
 
-  it("says in which process it is, in a forked child too", function()
-    local process = run([[
-      local before = engine.pid()
-      assert(math.type(before) == "integer")
-      local pid = native.fork()
-      if pid == 0 then
-        say(engine.pid())
-        native.leave(engine.pid() == native.getpid() and 0 or 1)
-      end
-      say(pid, native.await_end(pid))
-      say(before, engine.pid(), native.getpid())
-    ]])
-    local forked = process:line()
-    hears(process, forked .. "\t0")
-    hears(process, ("%d\t%d\t%d"):format(process.pid, process.pid, process.pid))
-    ends_well(process)
-  end)
-
   describe("with a peer that resets in mid-write", function()
     for _, transport in ipairs({ "plain", "TLS" }) do
       it("survives, over " .. transport, function()

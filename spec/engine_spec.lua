@@ -431,17 +431,6 @@ describe("the engine", function()
       for n = 1, 64 do assert.is_true(seen["/" .. n]) end
       wide:close()
     end)
-
-    it("has a clock that does not go back", function()
-      local last = engine.now()
-      assert.equal("float", math.type(last))
-      for _ = 1, 1000 do
-        local now = engine.now()
-        assert.is_true(now >= last)
-        last = now
-      end
-      assert.is_true(math.abs(engine.now() - native.now()) < 60)
-    end)
   end)
 
   describe("cancel", function()

@@ -1,4 +1,5 @@
-/* rtc.core: what needs libcrypto only, and so may be loaded anywhere: the signer, work on text, and chance. */
+/* rtc.core: what needs libcrypto only, and so may be loaded anywhere: the signer, work on text, chance, and the clock.
+ */
 #include <limits.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "compat.h"
 #include "lua_error.h"
@@ -483,6 +485,27 @@ static int random_number(lua_State *L)
     return 1;
 }
 
+/* ---- where and when ---- */
+
+/* core.now() -> monotonic seconds, by the clock that the engine goes by, and the same one in every process */
+static int now(lua_State *L)
+{
+    struct timespec time_now;
+    if (clock_gettime(CLOCK_MONOTONIC, &time_now) != 0) {
+        return luaL_error(L, "rtc.core: the system has no monotonic clock");
+    }
+    lua_pushnumber(L, (lua_Number)time_now.tv_sec + (lua_Number)time_now.tv_nsec / 1e9);
+    return 1;
+}
+
+/* core.pid() -> this process's number. An engine notices by itself that it is in a forked child; with this Lua notices
+ * too. */
+static int pid(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)getpid());
+    return 1;
+}
+
 /* ---- the module ---- */
 
 RTC_EXPORT int luaopen_rtc_core(lua_State *L);
@@ -491,8 +514,14 @@ int luaopen_rtc_core(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"sign", signer_sign}, {"explain", signer_explain}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", signer_gc}, {"__tostring", signer_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"signer", new_signer}, {"base64", base64},        {"utf8_error", utf8_error},
-                                         {"shares", shares},     {"random", random_number}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"signer", new_signer},
+                                         {"base64", base64},
+                                         {"utf8_error", utf8_error},
+                                         {"shares", shares},
+                                         {"random", random_number},
+                                         {"now", now},
+                                         {"pid", pid},
+                                         {NULL, NULL}};
     rtc_new_class(L, SIGNER_METATABLE, methods, meta);
     lua_newtable(L);
     rtc_setfuncs(L, functions);

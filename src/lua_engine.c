@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "compat.h"
 #include "engine.h"
@@ -679,21 +678,6 @@ static int new_engine(lua_State *L)
     return 1;
 }
 
-/* engine.now() -> monotonic seconds */
-static int now(lua_State *L)
-{
-    lua_pushnumber(L, rtc_engine_now());
-    return 1;
-}
-
-/* engine.pid() -> this process's number. An engine notices by itself that it is in a forked child; with this its Lua
- * notices too. */
-static int pid(lua_State *L)
-{
-    lua_pushinteger(L, (lua_Integer)getpid());
-    return 1;
-}
-
 RTC_EXPORT int luaopen_rtc_engine(lua_State *L);
 
 int luaopen_rtc_engine(lua_State *L)
@@ -703,8 +687,7 @@ int luaopen_rtc_engine(lua_State *L)
                                        {"unsent", unsent},      {"pollfd", pollfd},      {"events", events},
                                        {"timeout", timeout},    {"close", close_engine}, {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", engine_gc}, {"__tostring", engine_tostring}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"new", new_engine}, {"wait", wait_for_any}, {"now", now}, {"pid", pid}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"new", new_engine}, {"wait", wait_for_any}, {NULL, NULL}};
     rtc_new_class(L, ENGINE_METATABLE, methods, meta);
     lua_newtable(L);
     rtc_setfuncs(L, functions);

@@ -3,6 +3,7 @@
 --- another.
 
 local condition = require "rtc.runtime.condition"
+local core = require("rtc.native").load("rtc.core")
 local future = require "rtc.runtime.future"
 local native = require "rtc.native"
 local suggest = require "rtc.suggest"
@@ -145,8 +146,7 @@ end
 ---@param options table|nil  the engine's options
 ---@return rtc.Runtime
 function runtime.new(scheduler, options)
-  local core = native.load("rtc.engine")
-  local engine = core.new(options)
+  local engine = native.load("rtc.engine").new(options)
   local changed = condition.new(scheduler)
   local awaited -- who waits for an exchange, by its id
   local asleep -- who waits for a time

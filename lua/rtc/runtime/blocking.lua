@@ -1,7 +1,7 @@
 --- The runtime that waits by blocking: for a prompt and for scripts that have nothing else to do. Its tasks go on
 --- whenever something waits.
 
-local core = require("rtc.native").load("rtc.engine")
+local core = require("rtc.native").load("rtc.core")
 local tick = require "rtc.runtime.tick"
 
 local blocking = {}

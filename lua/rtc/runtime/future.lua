@@ -1,8 +1,8 @@
 --- What a spawned function will return.
 
 local condition = require "rtc.runtime.condition"
+local core = require("rtc.native").load("rtc.core")
 local errors = require "rtc.error"
-local native = require "rtc.native"
 
 local future = {}
 
@@ -38,10 +38,9 @@ function methods:wait(seconds)
   if seconds ~= nil and not (type(seconds) == "number" and seconds == seconds) then
     error("future:wait: seconds must be a number", 2)
   end
-  local now = native.load("rtc.engine").now
-  local deadline = now() + (seconds or math.huge)
+  local deadline = core.now() + (seconds or math.huge)
   while not self.over do
-    local left = deadline - now()
+    local left = deadline - core.now()
     if left <= 0 then
       return nil, errors.new {
         kind = "timeout", code = "Timeout", retryable = true,

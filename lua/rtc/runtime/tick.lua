@@ -8,7 +8,8 @@
 ---       …
 ---     end
 
-local core = require("rtc.native").load("rtc.engine")
+local core = require("rtc.native").load("rtc.core")
+local engines = require("rtc.native").load("rtc.engine")
 local future = require "rtc.runtime.future"
 local text = require "rtc.text"
 local timers = require "rtc.runtime.timers"
@@ -152,16 +153,16 @@ end
 ---@return boolean ready
 function tick.wait(self, seconds)
   own_process(self)
-  local now, engines = core.now(), {}
+  local now, watched = core.now(), {}
   if self.first <= self.last then
     return true
   end
   for i, entry in ipairs(self.served) do
-    engines[i] = entry.engine
+    watched[i] = entry.engine
   end
   local soonest = self.timers:soonest()
   local left = math.min(seconds, math.max(0, soonest - now))
-  local ready = core.wait(engines, left < math.huge and left or nil)
+  local ready = engines.wait(watched, left < math.huge and left or nil)
   return ready or soonest <= core.now()
 end
 
