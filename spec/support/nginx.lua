@@ -1,0 +1,192 @@
+--- Real nginx for the specs: a configuration made of pieces, a master with its workers, and requests to them.
+
+local native = require "spec.support.native"
+local process = require "spec.support.process"
+local socket = require "cqueues.socket"
+
+local nginx = {}
+
+local DEADLINE = 20 -- seconds
+
+local root = process.run({ "pwd" }).stdout:gsub("%s+$", "")
+
+--- Where the C modules are that nginx loads.
+nginx.build = root .. "/build/luajit"
+
+--- Builds them.
+function nginx.make()
+  local built = process.run({ "sh", "tools/build", "-DRTC_LUA=luajit" },
+    { env = { RTC_BUILD = nginx.build, RTC_LUA = false, RTC_LUA_INCLUDE = false }, timeout = 120 })
+  assert(built.code == 0, built.stdout .. built.stderr)
+end
+
+local configuration = [[
+  load_module /usr/lib/nginx/modules/ndk_http_module.so;
+  load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+  daemon off;
+  worker_processes WORKERS;
+  pid FOLDER/nginx.pid;
+  error_log FOLDER/error.log LEVEL;
+  MAIN
+  events { worker_connections 1024; }
+  http {
+    access_log off;
+    client_body_temp_path FOLDER/body;
+    proxy_temp_path FOLDER/proxy;
+    fastcgi_temp_path FOLDER/fastcgi;
+    uwsgi_temp_path FOLDER/uwsgi;
+    scgi_temp_path FOLDER/scgi;
+    lua_package_path "ROOT/lua/?.lua;ROOT/lua/?/init.lua;ROOT/?.lua;;";
+    lua_package_cpath "BUILD/?.so;;";
+    HTTP
+    server {
+      listen unix:FOLDER/socket;
+      SERVER
+    }
+  }
+]]
+
+---@class SpecNginx
+---@field folder string  its own; nginx may write to it
+---@field process Process  the master
+local methods = {}
+local metatable = { __index = methods, __name = "nginx" }
+
+local function write_file(path, text)
+  local file = assert(io.open(path, "w"))
+  assert(file:write(text))
+  assert(file:close())
+end
+
+--- What it logged so far.
+---@return string
+function methods:log()
+  local file = assert(io.open(self.folder .. "/error.log"))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+--- Opens a connection to it.
+---@return table socket  of cqueues; reads and writes wait at most DEADLINE seconds
+function methods:connect()
+  local connection = assert(socket.connect({ path = self.folder .. "/socket" }))
+  connection:settimeout(DEADLINE)
+  connection:setmode("bn", "bn")
+  local connected, problem = connection:connect(DEADLINE)
+  if not connected then
+    connection:close()
+    error("nginx does not listen: " .. tostring(problem), 2)
+  end
+  return connection
+end
+
+--- Reads an answer up to the connection's end.
+---@return { status: integer, headers: string, body: string }
+function nginx.read_answer(connection)
+  local text = assert(connection:read("*a"))
+  local status, headers, body = text:match("^HTTP/1%.%d (%d%d%d)[^\r]*\r\n(.-)\r\n\r\n(.*)$")
+  assert(status, "nginx answered: " .. text)
+  return { status = tonumber(status), headers = headers:lower(), body = body }
+end
+
+--- Writes a request, over a connection of its own.
+---@param given { path: string|nil, method: string|nil, headers: table<string, string>|nil, body: string|nil }
+---@return table connection  for `nginx.read_answer`
+function methods:begin(given)
+  local connection = self:connect()
+  local lines = { ("%s %s HTTP/1.0"):format(given.method or "GET", given.path or "/"), "Host: localhost" }
+  for name, value in pairs(given.headers or {}) do
+    lines[#lines + 1] = name .. ": " .. value
+  end
+  if given.body then
+    lines[#lines + 1] = "Content-Length: " .. #given.body
+  end
+  assert(connection:write(table.concat(lines, "\r\n"), "\r\n\r\n", given.body or ""))
+  return connection
+end
+
+--- Makes a request and reads the answer.
+---@param given { path: string|nil, method: string|nil, headers: table<string, string>|nil, body: string|nil }
+---@return { status: integer, headers: string, body: string }
+function methods:request(given)
+  local connection = self:begin(given)
+  local answer = nginx.read_answer(connection)
+  connection:close()
+  return answer
+end
+
+--- What a path answers; raises when that is not 200.
+---@param path string|nil
+---@return string body
+function methods:get(path)
+  local answer = self:request({ path = path })
+  if answer.status ~= 200 then
+    error(("nginx answered %d: %s\n%s"):format(answer.status, answer.body, self:log()), 2)
+  end
+  return answer.body
+end
+
+--- Sends a signal to the master alone: "HUP" reloads, "QUIT" ends it gracefully, "TERM" at once.
+---@param signal string
+function methods:signal(signal)
+  local numbers = { HUP = 1, QUIT = 3, TERM = 15, USR1 = 10 }
+  assert(native.kill(self.process.pid, numbers[signal]))
+end
+
+--- Ends it at once.
+function methods:close()
+  self.process:close()
+end
+
+--- Starts nginx, and waits until it answers.
+---@param pieces { workers: integer|nil, level: string|nil, main: string|nil, http: string|nil, server: string|nil,
+--- env: table<string, string|false>|nil, command: string[]|nil }  configuration for the main, http and server blocks;
+--- `level` of the error log, default "notice"; `command` is what runs it, as valgrind would
+---@return SpecNginx
+function nginx.start(pieces)
+  local folder = native.path("nginx")
+  assert(process.run({ "mkdir", "-m", "777", folder }).code == 0)
+  local values = {
+    FOLDER = folder, ROOT = root, BUILD = nginx.build, WORKERS = tostring(pieces.workers or 1),
+    LEVEL = pieces.level or "notice", MAIN = pieces.main or "", HTTP = pieces.http or "", SERVER = pieces.server or "",
+  }
+  local text = configuration:gsub("%f[%u]%u%u%u+%f[%U]", values)
+  write_file(folder .. "/nginx.conf", (text:gsub("FOLDER", folder)))
+  local argv = {}
+  for _, word in ipairs(pieces.command or {}) do
+    argv[#argv + 1] = word
+  end
+  for _, word in ipairs { "nginx", "-p", folder, "-e", folder .. "/error.log", "-c", folder .. "/nginx.conf" } do
+    argv[#argv + 1] = word
+  end
+  local self = setmetatable({ folder = folder, process = process.spawn(argv, { env = pieces.env }) }, metatable)
+  local deadline = native.now() + DEADLINE
+  repeat
+    assert(not self.process:wait(0.02), self.process:stderr()) -- it must go on running
+    local listening, connection = pcall(self.connect, self)
+    assert(listening or native.now() < deadline, connection)
+    if listening then
+      connection:close()
+    end
+  until listening
+  return self
+end
+
+--- Runs Lua in a worker's content phase.
+---@param content string
+---@param pieces table|nil  see `nginx.start`
+---@return string  what it said
+function nginx.run(content, pieces)
+  local given = { server = ("location / { content_by_lua_block { %s } }"):format(content) }
+  for name, value in pairs(pieces or {}) do
+    given[name] = value
+  end
+  local running = nginx.start(given)
+  local ok, answer = pcall(running.get, running)
+  running:close()
+  assert(ok, answer)
+  return answer
+end
+
+return nginx
