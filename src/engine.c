@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "header_syntax.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
 #define GIVE_UP(pointer) __lsan_ignore_object(pointer)
@@ -27,11 +29,7 @@
 #error "rtc needs libcurl 7.87 or later"
 #endif
 
-enum {
-    EVENTS_AT_ONCE = 64,
-    /* Bytes of header lines in all, those of interim (1xx) answers too: a server can't send headers for ever. */
-    MAX_HEADERS = 65536
-};
+enum { EVENTS_AT_ONCE = 64 };
 
 #define NEVER INFINITY
 
@@ -343,7 +341,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     rtc_exchange *x = &c->exchange;
     size_t len = size * count;
     c->header_bytes += len;
-    if (c->header_bytes > MAX_HEADERS) {
+    if (c->header_bytes > RTC_MAX_HEADERS) {
         c->too_large = true;
         return CURL_WRITEFUNC_ERROR;
     }
@@ -827,8 +825,8 @@ static void describe(call *c, rtc_failure failure, CURLcode code)
                  "be");
     } else if (c->died) {
         snprintf(message, room, "the connection was closed before an answer came");
-    } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > MAX_HEADERS || has_endless_line(c, code))) {
-        snprintf(message, room, "the answer's headers are longer than %d bytes", (int)MAX_HEADERS);
+    } else if (failure == RTC_ANSWER_TOO_LARGE && (c->header_bytes > RTC_MAX_HEADERS || has_endless_line(c, code))) {
+        snprintf(message, room, "the answer's headers are longer than %d bytes", (int)RTC_MAX_HEADERS);
     } else if (failure == RTC_ANSWER_TOO_LARGE) {
         snprintf(message, room, "the answer is longer than %zu bytes (max_response)", c->max_response);
     } else if (message[0] == 0) {

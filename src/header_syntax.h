@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <string.h>
 
+/* Bytes of an answer's header lines in all, those of interim (1xx) answers and trailers too: a server can't send
+ * headers for ever. */
+enum { RTC_MAX_HEADERS = 65536 };
+
 static inline bool rtc_is_token_char(unsigned char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||

@@ -9,18 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bytes.h"
+
 /* Most query pairs, and most headers, that one request may have. */
 enum { RTC_SIGN_MAX_PAIRS = 64 };
-
-typedef struct rtc_bytes {
-    const char *data; /* not NUL-terminated; may be NULL when len is 0 */
-    size_t len;
-} rtc_bytes;
-
-typedef struct rtc_pair {
-    rtc_bytes name;
-    rtc_bytes value;
-} rtc_pair;
 
 typedef struct rtc_credentials {
     rtc_bytes access_key;
