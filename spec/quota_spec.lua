@@ -1,6 +1,7 @@
 -- The client's own rate limit: its arithmetic, whom it counts together, and what the service's limit makes of it.
 
 local fault_server = require "spec.support.fault_server"
+local limit_cases = require "spec.support.limit_cases"
 local memory = require "rtc.quota.memory"
 local native = require "spec.support.native"
 local process = require "spec.support.process"
@@ -9,44 +10,9 @@ local service = require "spec.support.service"
 local tree = require "spec.support.tree"
 
 describe("the count in memory", function()
-  local NONE = "no slot"
-
-  -- Rates are powers of two, so that sums are exact. A step: the time, and the wait; or NONE and when one is free.
-  local cases = {
-    ["gives a burst at once, then slot by slot"] = {
-      rate = 4, burst = 3, max_wait = 10,
-      { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0.25 }, { 0, 0.5 }, { 0, 0.75 },
-    },
-    ["gives one at once when that is all"] = {
-      rate = 4, burst = 1, max_wait = 10, { 0, 0 }, { 0, 0.25 }, { 0, 0.5 },
-    },
-    ["lets a steady stream pass"] = {
-      rate = 4, burst = 1, max_wait = 0, { 8, 0 }, { 8.25, 0 }, { 8.5, 0 }, { 8.75, 0 }, { 9.5, 0 },
-    },
-    ["gives slots back as time goes by"] = {
-      rate = 4, burst = 2, max_wait = 10, { 0, 0 }, { 0, 0 }, { 0, 0.25 }, { 0.5, 0 }, { 0.5, 0.25 }, { 0.625, 0.375 },
-    },
-    ["saves no more than a burst"] = {
-      rate = 4, burst = 2, max_wait = 10, { 0, 0 }, { 1000, 0 }, { 1000, 0 }, { 1000, 0.25 },
-    },
-    ["waits for as long as allowed, and no longer"] = {
-      rate = 4, burst = 1, max_wait = 0.5, { 0, 0 }, { 0, 0.25 }, { 0, 0.5 }, { 0, NONE, 0.75 }, { 0.25, 0.5 },
-    },
-    ["takes no slot for a refusal"] = {
-      rate = 4, burst = 1, max_wait = 0,
-      { 0, 0 }, { 0, NONE, 0.25 }, { 0, NONE, 0.25 }, { 0.125, NONE, 0.125 }, { 0.25, 0 }, { 0.25, NONE, 0.25 },
-    },
-    ["takes rates below one"] = {
-      rate = 0.5, burst = 2, max_wait = 2, { 0, 0 }, { 0, 0 }, { 0, 2 }, { 0, NONE, 4 }, { 2, 2 },
-    },
-  }
-  for name, case in pairs(cases) do
+  for name, case in pairs(limit_cases.all) do
     it(name, function()
-      for number, step in ipairs(case) do
-        local now, expected, free = table.unpack(step)
-        local wait, retry_after = memory.take(name, now, case.rate, case.burst, case.max_wait)
-        assert.same({ number, expected, free }, { number, wait or NONE, retry_after })
-      end
+      assert.equal(limit_cases.expected(case), limit_cases.play(case, memory.take, name))
     end)
   end
 

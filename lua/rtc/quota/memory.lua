@@ -1,4 +1,6 @@
---- The store of the rate limit for one Lua state: GCRA, the generic cell rate algorithm, in a table.
+--- The store of the rate limit for one Lua state: GCRA in a table.
+
+local gcra = require "rtc.quota.gcra"
 
 local memory = {}
 
@@ -10,7 +12,7 @@ local memory = {}
 --- So many keys at most wait to be forgotten.
 local MANY = 1000
 
---- By key, the theoretical arrival time: when the next message is due if all come evenly.
+--- By key, when the next message is due.
 local due, count = {}, 0
 
 local function forget_the_old(now)
@@ -31,19 +33,17 @@ end
 ---@return number|nil wait  seconds until the slot comes
 ---@return number|nil retry_after  seconds, when none was taken
 function memory.take(key, now, rate, burst, max_wait)
-  local known = due[key]
-  local theoretical = math.max(known or now, now)
-  local wait = math.max(0, theoretical - (burst - 1) / rate - now)
+  local wait, next_due = gcra.next(due[key], now, rate, burst)
   if wait > max_wait then
     return nil, wait
   end
-  if not known then
+  if not due[key] then
     if count >= MANY then
       forget_the_old(now)
     end
     count = count + 1
   end
-  due[key] = theoretical + 1 / rate
+  due[key] = next_due
   return wait
 end
 
