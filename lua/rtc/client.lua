@@ -6,6 +6,7 @@ local api = require "rtc.api"
 local attempt = require "rtc.attempt"
 local batch = require "rtc.batch"
 local errors = require "rtc.error"
+local log = require "rtc.log"
 local options = require "rtc.options"
 local outbox = require "rtc.outbox"
 local prepare = require "rtc.prepare"
@@ -603,7 +604,7 @@ function client.new(parts)
       if self.events:has("failure") then
         self.events:emit("failure", { action = entry.call.action, fields = entry.fields, err = err })
       else
-        io.stderr:write("rtc: an enqueued message failed: ", tostring(err), "\n")
+        log.warn("an enqueued message failed: ", tostring(err))
       end
     end,
   })

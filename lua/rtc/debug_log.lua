@@ -1,6 +1,8 @@
---- RTC_DEBUG=1: one readable line a try on standard error. Its words are those of receipts and errors, which hold no
---- secret.
+--- RTC_DEBUG=1: one readable line a try on standard error; inside nginx (which keeps the variable only when told by
+--- `env RTC_DEBUG;`) in the error log at level `warn`, like all that the module says there. Its words are those of
+--- receipts and errors, which hold no secret.
 
+local log = require "rtc.log"
 local text = require "rtc.text"
 
 local debug_log = {}
@@ -23,7 +25,7 @@ local function outcome(event)
 end
 
 local function write(format, ...)
-  io.stderr:write("rtc: ", format:format(...), "\n")
+  log.warn(format:format(...))
 end
 
 --- Writes what happens to the client's calls.

@@ -1,5 +1,6 @@
 --- What happens to calls, told to whoever asked.
 
+local log = require "rtc.log"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
@@ -68,15 +69,14 @@ local function run(fn, event)
   return coroutine.status(handler) ~= "dead" and "yielded, and was left there" or nil
 end
 
---- Tells everyone who asked. What goes wrong in a handler must not change what becomes of a message: standard error is
---- told.
+--- Tells everyone who asked. What goes wrong in a handler must not change what becomes of a message: the log is told.
 ---@param name string
 ---@param event table
 function methods:emit(name, event)
   for _, entry in ipairs(self.handlers[name]) do
     local problem = run(entry.fn, event)
     if problem then
-      io.stderr:write(("rtc: a handler of the event `%s` %s\n"):format(name, problem))
+      log.warn(("a handler of the event `%s` %s"):format(name, problem))
     end
   end
 end

@@ -3,6 +3,7 @@
 local condition = require "rtc.runtime.condition"
 local core = require("rtc.native").load("rtc.core")
 local errors = require "rtc.error"
+local log = require "rtc.log"
 
 local future = {}
 
@@ -63,7 +64,7 @@ local function settle(self)
   self.ended:broadcast()
 end
 
---- Runs a function as a task. An error in it that nobody waits for is written to standard error.
+--- Runs a function as a task. An error in it that nobody waits for is written to the log (rtc.log).
 ---@param scheduler rtc.Scheduler
 ---@param fn function
 ---@param ... any  its arguments
@@ -79,7 +80,7 @@ function future.spawn(scheduler, fn, ...)
   end, function(what, raised)
     self.problem, self.raised = what, raised
     if not self.ended:is_awaited() then
-      io.stderr:write("rtc: a task ", what, "\n")
+      log.warn("a task ", what)
     end
     settle(self)
   end)

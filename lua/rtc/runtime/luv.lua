@@ -1,5 +1,6 @@
 --- The runtime for programs on luv (libuv): a call waits in the coroutine that makes it, while `uv.run()` goes on.
 
+local log = require "rtc.log"
 local protected = require "rtc.runtime.protected"
 local text = require "rtc.text"
 local uv = require "luv"
@@ -27,7 +28,7 @@ end
 local function resume(co)
   local ok, raised = coroutine.resume(co)
   if not ok then
-    io.stderr:write("rtc: a coroutine raised: ", text.raised(raised), "\n")
+    log.warn("a coroutine raised: ", text.raised(raised))
   end
 end
 
