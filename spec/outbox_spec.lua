@@ -6,6 +6,7 @@ local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
+local own_scheduler = require "spec.support.own_scheduler"
 local process = require "spec.support.process"
 local rtc = require "rtc"
 local service = require "spec.support.service"
@@ -274,6 +275,22 @@ describe("client:enqueue", function()
     assert.same(numbers(4), messages())
     local outbox = client:stats().outbox
     assert.same({ 2, 2 }, { outbox.accepted, outbox.failed })
+  end)
+
+  it("begins its tasks as those that outlive whoever enqueues, where the scheduler knows such", function()
+    local scheduler, detached = own_scheduler.new(), 0
+    function scheduler:detach(fn, died)
+      detached = detached + 1
+      return self:start(fn, died)
+    end
+    client = open(nil, { runtime = scheduler })
+    scheduler:start(function()
+      enqueue(2)
+      assert.is_true(client:drain())
+      assert(client:spawn(function() end)):wait()
+    end, error)
+    scheduler:run(20)
+    assert.same({ { "1", "2" }, 1 }, { messages(), detached })
   end)
 
   it("tries again like any call", function()

@@ -154,7 +154,7 @@ function start_worker(self)
   self.workers[worker] = true
   self.in_flight = self.in_flight + 1
   busy[self] = true
-  local started, problem, advice = self.runtime.start(function()
+  local started, problem, advice = self.runtime.detach(function()
     work(self, worker)
     retire(self, worker)
   end, function(what)

@@ -45,6 +45,8 @@ local runtime = {}
 ---@field start fun(self, fn: function, died: fun(problem: string, raised: any)): any|nil, string|nil, string|nil  runs
 --- `fn` as a task, soon or at once; `died` is called when an error ends it. Or nil, why it can't, and what to do
 --- instead
+---@field detach nil|fun(self, fn: function, died: fun(problem: string, raised: any)): any|nil, string|nil, string|nil
+--- the same, for a task that outlives whoever starts it; where there is none, those of `start` do
 ---@field watch fun(self, engine: userdata, serve: fun(deadline: number|nil): boolean)  called after each request:
 --- `serve` is to be called when the engine's `pollfd()` can be read, until it returns false
 ---@field unwatch fun(self, engine: userdata, serve: function)  the engine is about to be closed, and `serve` has
@@ -68,6 +70,8 @@ local runtime = {}
 --- and what to do instead
 ---@field start fun(fn: function, died: fun(problem: string, raised: any)): any|nil, string|nil, string|nil  the same,
 --- for whoever looks after it
+---@field detach fun(fn: function, died: fun(problem: string, raised: any)): any|nil, string|nil, string|nil  the same,
+--- for a task that outlives whoever starts it: inside nginx, tasks of `start` end with their request
 ---@field obstacle fun(): string|nil, string|nil  why nothing can wait here, and what to do instead; nil: it can
 ---@field condition fun(): rtc.Condition
 ---@field pending fun(): integer  requests and sleeps that are waited for
@@ -259,6 +263,10 @@ function runtime.new(scheduler, options)
 
   function self.start(fn, died)
     return scheduler:start(fn, died)
+  end
+
+  function self.detach(fn, died)
+    return (scheduler.detach or scheduler.start)(scheduler, fn, died)
   end
 
   function self.obstacle()
