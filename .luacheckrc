@@ -9,5 +9,7 @@ files["spec"] = { std = "lua54+busted" }
 files["lua/rtc/runtime"] = { self = false }
 -- What runs only inside nginx.
 files["lua/rtc/quota/shdict.lua"] = { read_globals = { "ngx" } }
+files["lua/rtc/runtime/resty.lua"] = { read_globals = { "ngx" } }
+files["lua/rtc/runtime/cosocket.lua"] = { read_globals = { "ngx" } }
 files["tools"] = { std = "lua54" }
 files["bench"] = { std = "lua54" }

@@ -97,7 +97,7 @@ local function no_answer(client, failure)
   return errors.new {
     kind = failure.kind, code = failure.code,
     message = failure.kind == "cancelled" and "the client was closed while it was on its way" or failure.message,
-    advice = advise(client, failure), outcome = not_sent and "not_sent" or "unknown",
+    advice = failure.advice or advise(client, failure), outcome = not_sent and "not_sent" or "unknown",
     retryable = not_sent and not is_final(failure),
   }
 end
@@ -206,7 +206,8 @@ end
 ---@return rtc.Error|nil err  when none could be opened
 function attempt.connect(client)
   local exchange, failure = client.runtime.request {
-    url = client.endpoint.url .. "/", method = "HEAD", headers = { { "User-Agent", client.user_agent } },
+    url = client.endpoint.url .. "/", method = "HEAD",
+    headers = { { "Host", client.endpoint.host_header }, { "User-Agent", client.user_agent } },
     timeout = client.timeout, try_timeout = client.try_timeout, connect_timeout = client.connect_timeout,
     max_response = client.max_response, proxy = client.endpoint.loopback and "" or nil, fresh = true,
   }

@@ -12,20 +12,26 @@ local function decoded(s)
   end))
 end
 
+--- The name and the password in a proxy's URL, as "name:password", without percent-encoding.
+---@param url string
+---@return string|nil pair
+function proxy.credentials(url)
+  local pair = url:gsub("^%a[%w+.-]*://", ""):match("^([^/]*)@")
+  return pair and decoded(pair)
+end
+
 --- Makes a function that hides them, for text from a proxy, which may repeat what it was told.
 ---@param given string|nil  the URL; "" for no proxy; nil: the environment's
 ---@param scheme "https"|"http"  of what is asked for
 ---@return fun(text: string): string
 function proxy.hider(given, scheme)
   local variable = environment.proxy(scheme)
-  local url = given or variable and environment.get(variable) or ""
-  local pair = url:gsub("^%a[%w+.-]*://", ""):match("^([^/]*)@")
+  local pair = proxy.credentials(given or variable and environment.get(variable) or "")
   if not pair then
     return function(s)
       return s
     end
   end
-  pair = decoded(pair)
   local basic, password = core.base64(pair), pair:match(":(.*)$")
   return function(s)
     s = text.without(text.without(s, basic), pair)

@@ -35,6 +35,7 @@ local runtime = {}
 ---@field code string|nil  "ConnectFailed", "Timeout" …
 ---@field message string|nil
 ---@field proxy_status integer|nil  of one that failed: what a proxy answered to its CONNECT
+---@field advice string|nil  of one that failed: what to do, where its sockets know it
 
 ---@class rtc.Scheduler  how to wait
 ---@field current fun(self): table|nil, string|nil, string|nil  who calls, as `park` and `wake` take it; or nil, why
@@ -54,6 +55,8 @@ local runtime = {}
 ---@field drive nil|fun(self, done: fun(): any, time: number)  goes on with everything until `done()` or that time: for
 --- whoever is no task and wants to wait all the same
 ---@field progress nil|fun(self, seconds: number|nil, unsent: fun(): integer)  see lua/rtc/runtime/blocking.lua
+---@field runtime nil|fun(self, options: table): rtc.Runtime  makes one by itself, over other sockets than an engine's:
+--- see lua/rtc/runtime/resty.lua
 
 --- Who waits, and for what.
 ---@class rtc.Waiter
@@ -89,8 +92,9 @@ local runtime = {}
 local modules = {
   blocking = false, luv = "luv (Debian: lua-luv; LuaRocks: luv)",
   cqueues = "cqueues (Debian: lua-cqueues; LuaRocks: cqueues)", skynet = "skynet, which only its services have",
+  resty = "lua-resty-core, and nginx's Lua module around it (Debian: libnginx-mod-http-lua)",
 }
-runtime.names = { "blocking", "luv", "cqueues", "skynet" }
+runtime.names = { "blocking", "luv", "cqueues", "skynet", "resty" }
 
 --- Seconds after which a task that was started has begun, where it does not begin at once.
 local TURN = 0.001
@@ -99,8 +103,10 @@ local FUNCTIONS = { "current", "park", "wake", "start", "watch", "unwatch" }
 
 --- The one that the program runs in, where that is certain.
 local function certain()
-  local cqueues = package.loaded.cqueues
-  if package.loaded.skynet and package.loaded["skynet.core"] then
+  local cqueues, ngx = package.loaded.cqueues, rawget(_G, "ngx")
+  if type(ngx) == "table" and ngx.get_phase and ngx.socket then
+    return "resty"
+  elseif package.loaded.skynet and package.loaded["skynet.core"] then
     return "skynet"
   elseif cqueues and cqueues.running() then
     return "cqueues"
@@ -145,11 +151,15 @@ function runtime.scheduler(given)
   return module.new()
 end
 
---- Makes a runtime with an engine of its own. Raises inside nginx's workers, which must not block.
+--- Makes a runtime with an engine of its own, unless the scheduler makes one. An engine raises inside nginx's workers,
+--- which must not block.
 ---@param scheduler rtc.Scheduler
 ---@param options table|nil  the engine's options
 ---@return rtc.Runtime
 function runtime.new(scheduler, options)
+  if scheduler.runtime then
+    return scheduler:runtime(options or {})
+  end
   local engine = native.load("rtc.engine").new(options)
   local changed = condition.new(scheduler)
   local awaited -- who waits for an exchange, by its id

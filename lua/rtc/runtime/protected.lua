@@ -2,10 +2,8 @@
 
 local text = require "rtc.text"
 
---- PUC Lua 5.1 can't yield across `pcall`.
-local can_yield = coroutine.wrap(function()
-  return pcall(coroutine.yield, true)
-end)()
+--- PUC Lua 5.1 can't yield across `pcall`. (To try it would be to yield within `require`, which fails in nginx.)
+local can_yield = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
 
 ---@param fn function
 ---@param died fun(problem: string, raised: any)

@@ -1,0 +1,252 @@
+--- One HTTP exchange over nginx's own sockets: the C core signs and frames the bytes, and a cosocket moves them.
+
+local core = require("rtc.native").load("rtc.core")
+local route = require "rtc.runtime.route"
+
+local cosocket = {}
+
+--- Bytes that are read at once.
+local PIECE = 65536
+--- Seconds between two looks at whether the client was closed.
+local LOOK = 0.1
+--- Seconds for what a server may have said before it had read everything.
+local EARLY = 0.05
+--- Exchanges that may wait for a connection: more than a client takes (max_pending).
+local BACKLOG = 1000000
+
+local TRUST = "Whom nginx trusts is said in nginx.conf by `lua_ssl_trusted_certificate` (Debian's store: "
+  .. "/etc/ssl/certs/ca-certificates.crt), and how long a chain may be by `lua_ssl_verify_depth` (default 1; 3 does)."
+local RESOLVER = "nginx asks the servers that the directive `resolver` names in nginx.conf, as in `resolver 8.8.8.8;`."
+
+---@class rtc.Cosocket.Exchange  an exchange that goes on
+---@field began number
+---@field route rtc.Route
+---@field socket table|nil
+---@field limits { due: number, seconds: number, name: string }[]
+---@field result rtc.Exchange
+
+local function failure(kind, code, message, advice)
+  return { kind = kind, code = code, message = message, advice = advice }
+end
+
+local function limit(now, seconds, name)
+  return { due = now + seconds, seconds = seconds, name = name }
+end
+
+local function first_limit(x)
+  local first = x.limits[1]
+  for _, other in ipairs(x.limits) do
+    first = other.due < first.due and other or first
+  end
+  return first
+end
+
+--- Gives the socket the time that is left, or at most so much of it.
+local function set_timeouts(x, most)
+  local left = math.min(first_limit(x).due - core.now(), most or math.huge)
+  local milliseconds = math.max(1, math.ceil(left * 1000)) -- 0 would be nginx's own default
+  x.socket:settimeouts(milliseconds, milliseconds, milliseconds)
+end
+
+local function timed_out(x, doing)
+  local passed = first_limit(x)
+  return failure("timeout", "Timeout", ("timed out after %g seconds (%s) while %s"):format(
+    math.floor(passed.seconds * 1000 + 0.5) / 1000, passed.name, doing))
+end
+
+local function connect_failed(x, problem)
+  if problem == "timeout" then
+    return timed_out(x, "connecting")
+  elseif problem:find("resolve", 1, true) then
+    return failure("network", x.route.proxy and "ProxyFailed" or "DNSFailed", problem,
+      problem:find("no resolver", 1, true) and RESOLVER or nil)
+  end
+  return failure("network", "ConnectFailed", ("%s (%s)"):format(problem, x.route.address))
+end
+
+local function tls_failed(x, problem)
+  if problem == "timeout" then
+    return timed_out(x, "connecting")
+  elseif problem:find("^%d+: ") or problem:find("certificate", 1, true) then
+    return failure("network", "CertificateFailed", "the server's certificate does not verify: " .. problem, TRUST)
+  end
+  return failure("network", "TLSFailed", "the TLS handshake failed: " .. problem)
+end
+
+--- Reads until the reader has an answer.
+---@return table|nil failed
+local function read(self, x, reader)
+  while not self.is_closed() do
+    set_timeouts(x, LOOK)
+    local bytes, problem = x.socket:receiveany(PIECE)
+    local done, what, code
+    if bytes then
+      done, what, code = reader:feed(bytes)
+    elseif problem ~= "timeout" then
+      done, what, code = reader:finish()
+    elseif core.now() >= first_limit(x).due then
+      return timed_out(x, "waiting for the whole answer")
+    end
+    if done then
+      return nil
+    elseif code then
+      return failure(code == "ConnectionClosed" and "network" or "response", code, what)
+    end
+  end
+  return failure("cancelled", "Cancelled", "cancelled")
+end
+
+--- Asks the proxy for a tunnel.
+local function open_tunnel(self, x)
+  local proxy = x.route.proxy
+  local headers = { { "Host", x.route.authority } }
+  headers[2] = proxy.authorization and { "Proxy-Authorization", proxy.authorization } or nil
+  local sent, problem = x.socket:send(core.http1_request {
+    method = "CONNECT", target = x.route.authority, headers = headers,
+  })
+  local reader = core.http1_reader { method = "CONNECT", max_body = PIECE }
+  local failed = sent and read(self, x, reader)
+  if failed and failed.kind ~= "response" and failed.kind ~= "network" then
+    return failed
+  elseif not sent or failed then
+    return failure("network", "ProxyFailed", "no tunnel through the proxy: " .. (failed and failed.message or problem))
+  end
+  local answer = reader:answer()
+  if answer.status < 200 or answer.status > 299 then
+    x.result.proxy_status = answer.status
+    return failure("network", "ProxyFailed", ("the proxy answered CONNECT with status %d"):format(answer.status))
+  end
+end
+
+--- The handshake. It can raise when it fails (lua-resty-core 0.1.25).
+local function secure(self, x)
+  if self.identity then
+    local ok, problem = x.socket:setclientcert(self.identity.cert, self.identity.key)
+    if not ok then
+      return failure("network", "CertificateFailed", "cert_file or key_file can't be used: " .. problem)
+    end
+  end
+  local called, session, problem = pcall(x.socket.sslhandshake, x.socket, false, x.route.name, true)
+  if not called or not session then
+    return tls_failed(x, tostring(not called and session or problem))
+  end
+end
+
+--- Opens a connection, or takes one that is kept.
+local function connect(self, x, req)
+  local to = x.route
+  local is_queued = self.in_flight() > self.connections
+  if not is_queued then
+    x.limits[2] = limit(core.now(), req.try_timeout or math.huge, "try_timeout")
+    x.limits[3] = limit(core.now(), req.connect_timeout or math.huge, "connect_timeout")
+  end
+  set_timeouts(x)
+  local ok, problem = x.socket:connect(to.host, to.port, {
+    pool = to.pool, pool_size = self.connections, backlog = BACKLOG,
+  })
+  if not ok then
+    return connect_failed(x, problem)
+  end
+  if is_queued then
+    x.limits[2] = limit(core.now(), req.try_timeout or math.huge, "try_timeout")
+    x.limits[3] = limit(core.now(), req.connect_timeout or math.huge, "connect_timeout")
+  end
+  x.result.reused = x.socket:getreusedtimes() > 0
+  local failed
+  if not x.result.reused and to.is_tls then
+    set_timeouts(x)
+    failed = to.proxy and open_tunnel(self, x)
+    failed = failed or secure(self, x)
+  end
+  x.limits[3] = nil
+  return failed
+end
+
+--- Sends the request and reads the answer.
+local function converse(self, x, bytes, reader)
+  set_timeouts(x)
+  local sent, problem = x.socket:send(bytes)
+  x.result.sent = sent == #bytes
+  if x.result.sent then
+    return read(self, x, reader)
+  end
+  local late = problem == "timeout" and timed_out(x, "sending the request")
+  x.limits = { limit(core.now(), EARLY, "") } -- it may have answered before it had read everything: 413, 408
+  return read(self, x, reader)
+    and (late or failure("network", "SendFailed", "the request could not be sent: " .. problem))
+end
+
+--- Keeps the connection, when the server does.
+local function release(self, x, answer)
+  local seconds = math.min(self.idle_timeout, (answer.keep_alive_timeout or math.huge) - 1)
+  if answer.keep_alive and x.result.sent and seconds > 0 then
+    x.socket:setkeepalive(math.ceil(seconds * 1000), self.connections)
+  else
+    x.socket:close()
+  end
+end
+
+--- One attempt on one connection.
+---@return table|nil failed
+local function attempt(self, x, req, bytes)
+  x.limits = { limit(x.began, req.timeout or math.huge, "timeout") }
+  local reader = core.http1_reader { method = req.method or "POST", max_body = req.max_response or 1048576 }
+  local problem
+  x.socket, problem = ngx.socket.tcp()
+  if not x.socket then
+    return failure("network", "EngineFailed", problem)
+  end
+  local failed = connect(self, x, req) or converse(self, x, bytes, reader)
+  if failed then
+    x.socket:close()
+    return failed
+  end
+  local answer = reader:answer()
+  release(self, x, answer)
+  x.result.status, x.result.headers, x.result.body = answer.status, answer.headers, answer.body
+end
+
+---@class rtc.Cosocket
+---@field connections integer  at once, at most, by worker and place
+---@field idle_timeout number  seconds that an unused connection is kept
+---@field proxy rtc.Proxy|nil
+---@field identity { cert: userdata, key: userdata, name: string }|nil  what to show to the server
+---@field in_flight fun(): integer
+---@field is_closed fun(): boolean
+
+--- Makes an exchange.
+---@param self rtc.Cosocket
+---@param req rtc.Request
+---@return rtc.Exchange|nil
+---@return rtc.Exchange|rtc.Error|nil  the failed one; or the error of a request that can't be written
+function cosocket.exchange(self, req)
+  local to, target = route.find(req.url, req.proxy ~= "" and self.proxy or nil, self.identity and self.identity.name)
+  local headers = req.headers
+  if to.proxy and not to.is_tls and to.proxy.authorization then
+    headers = { { "Proxy-Authorization", to.proxy.authorization } }
+    for _, header in ipairs(req.headers) do
+      headers[#headers + 1] = header
+    end
+  end
+  local bytes, err = core.http1_request {
+    method = req.method or "POST", target = target, headers = headers, body = req.body,
+  }
+  if not bytes then
+    return nil, err
+  end
+  local x = { began = core.now(), route = to, result = { sent = false, reused = false } }
+  local failed
+  repeat
+    failed = attempt(self, x, req, bytes)
+    -- A kept connection that was dead: the server saw nothing of the request, and another one may live.
+  until not (failed and x.result.reused and not x.result.sent and failed.code == "SendFailed")
+  x.result.elapsed = core.now() - x.began
+  if not failed then
+    return x.result
+  end
+  x.result.kind, x.result.code, x.result.message, x.result.advice =
+    failed.kind, failed.code, failed.message, failed.advice
+  return nil, x.result
+end
+
+return cosocket
