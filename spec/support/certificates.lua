@@ -50,10 +50,11 @@ local function pair(label, made)
 end
 
 --- Makes one set of certificates, good for `localhost` and 127.0.0.1 unless said otherwise.
+---@param host string|nil  another name that they are good for
 ---@return { ca_file: string, ca_pem: string, good: table, wrong_host: table, expired: table, self_signed: table,
 --- untrusted: table, client: table } ca_file and each pair's `cert` and `key` are paths
-function certificates.make()
-  local hosts = { "localhost", "slow.test", "127.0.0.1" }
+function certificates.make(host)
+  local hosts = { "localhost", "slow.test", "127.0.0.1", host }
   local ca = certificate({ name = "Spec CA", authority = true, from = -1, to = 30 })
   local other = certificate({ name = "Another CA", authority = true, from = -1, to = 30 })
   local function server(options)

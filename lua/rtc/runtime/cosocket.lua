@@ -118,7 +118,8 @@ local function open_tunnel(self, x)
   end
 end
 
---- The handshake. It can raise when it fails (lua-resty-core 0.1.25).
+--- The handshake. Where it needs not wait, lua-resty-core (0.1.25) asks for its result only if a session is wanted, and
+--- does not return but assert that the certificate is good.
 local function secure(self, x)
   if self.identity then
     local ok, problem = x.socket:setclientcert(self.identity.cert, self.identity.key)
@@ -126,9 +127,12 @@ local function secure(self, x)
       return failure("network", "CertificateFailed", "cert_file or key_file can't be used: " .. problem)
     end
   end
-  local called, session, problem = pcall(x.socket.sslhandshake, x.socket, false, x.route.name, true)
+  local called, session, problem = pcall(x.socket.sslhandshake, x.socket, nil, x.route.name, true)
+  if not called then
+    problem = tostring(session):find("assertion failed", 1, true) and "certificate refused" or tostring(session)
+  end
   if not called or not session then
-    return tls_failed(x, tostring(not called and session or problem))
+    return tls_failed(x, problem)
   end
 end
 
