@@ -9,7 +9,7 @@ local WORKERS = 4
 
 --- Puts values for $words.
 local function fill(text, values)
-  return (text:gsub("%$(%l+)", function(name) return assert(values[name], name) end))
+  return (text:gsub("%$([%l_]+)", function(name) return assert(values[name], name) end))
 end
 
 describe("the count in a lua_shared_dict", function()
@@ -136,6 +136,41 @@ describe("the count in a lua_shared_dict", function()
     assert.equal(WORKERS * grants, #times)
     assert.equal(before + WORKERS * grants, math.floor(tonumber(running:get("/state")) + 0.5))
   end)
+
+  -- Each case: where a worker's take is interrupted, by what, and what happens before the last take; and all the waits
+  -- that are given: they tell the slots.
+  for name, case in pairs {
+    ["another takes what a worker is about to take"] = { "safe_add", "take()", "", "0 1 2" },
+    ["another takes the next before a worker says where to begin"] = { "safe_set", "take()", "forget()", "1 0 2" },
+    ["a worker is stopped for long, and others go on"] = { "safe_add", "take() take() forget()", "", "0 1 2 3" },
+    ["a worker dies when it has just taken one"] = { "safe_set", [[error "dies"]], "", "1" },
+  } do
+    it("gives each slot once when " .. name, function()
+      assert.equal(case[4], nginx.run(fill([[
+        local dict, waits = ngx.shared.rtc_quota, {}
+        local store = require("rtc.quota.shdict").find()
+        local function take()
+          local wait = store.take("key", 0, 1, 1, 100)
+          waits[#waits + 1] = wait
+        end
+        local function forget() -- numbers are kept for a while only
+          while #dict:get_keys(0) > 1 do
+            ngx.sleep(0.02)
+          end
+        end
+        local method = dict.$method
+        dict.$method = function(...)
+          dict.$method = nil
+          $others
+          return method(...)
+        end
+        pcall(take)
+        $before
+        take()
+        ngx.print(table.concat(waits, " "))
+      ]], { method = case[1], others = case[2], before = case[3] }), { http = "lua_shared_dict rtc_quota 100k;" }))
+    end)
+  end
 
   it("is kept when nginx reloads its configuration", function()
     running = nginx.start {
