@@ -286,6 +286,65 @@ describe("a client's rate limit", function()
   end)
 end)
 
+describe("a rate limit that several workers share", function()
+  local keys = 0
+
+  --- How many messages a limit lets through at once, and the error after them.
+  local function burst_of(given, sharing)
+    keys = keys + 1
+    given.max_wait, given.key = 0, "workers" .. keys
+    local limit, count = require("rtc.quota").new(given, "account", sharing), 0
+    while true do
+      local err = limit:take({ now = function() return 0 end }, { action = "SendBroadcast" }, 10)
+      if err then
+        return count, err
+      end
+      count = count + 1
+    end
+  end
+
+  it("is divided by their number when nothing counts for all", function()
+    local count, err = burst_of({ rate = 4, burst = 8 }, { workers = 4 })
+    assert.same({ 2, "QuotaExceeded", 1 }, { count, err.code, err.retry_after })
+    assert.matches("the worker sends 1 messages a second already (quota.rate divided by the number of workers)",
+      err.message, 1, true)
+    assert.matches("`lua_shared_dict rtc_quota 100k;`", err.advice, 1, true)
+    assert.equal(6, (burst_of({}, { workers = 4 })))
+  end)
+
+  it("leaves each at least one at once", function()
+    local count, err = burst_of({ rate = 4, burst = 2 }, { workers = 4 })
+    assert.same({ 1, 1 }, { count, err.retry_after })
+  end)
+
+  it("is whole for one, who needs no other's count", function()
+    for _, sharing in ipairs { {}, { workers = 1 } } do
+      local count, err = burst_of({ rate = 4, burst = 8 }, sharing)
+      assert.same({ 8, 0.25 }, { count, err.retry_after })
+      assert.no_matches("worker", tostring(err))
+    end
+  end)
+
+  for whose, stores in pairs {
+    ["the runtime's"] = { nil, "whole" }, ["a given"] = { "whole", nil },
+    ["a given one rather than the runtime's"] = { "whole", "other" },
+  } do
+    it("is whole in " .. whose .. " store", function()
+      local function store(name)
+        return name and {
+          take = function(_, _, rate, burst)
+            return nil, name == "whole" and rate == 4 and burst == 8 and 0.25 or 99
+          end,
+        }
+      end
+      local count, err = burst_of({ rate = 4, burst = 8, store = store(stores[1]) },
+        { workers = 4, store = store(stores[2]) })
+      assert.same({ 0, 0.25 }, { count, err.retry_after })
+      assert.no_matches("worker", tostring(err))
+    end)
+  end
+end)
+
 describe("the service's rate limit", function()
   local sandbox, endpoint
 

@@ -16,18 +16,30 @@ local quota = {}
 ---@field max_wait number|nil  seconds that a call waits for its turn, within its timeout; default 1
 ---@field key string|nil  what the limit is counted by: "account" (the access key; the default), "app_id" (the AppId of
 --- each call), or another name, which all clients that give it share
----@field store rtc.QuotaStore|nil  where the count is kept; default: in this Lua state
+---@field store rtc.QuotaStore|nil  where the count is kept. Default: in this Lua state; inside nginx, in the dict that
+--- `lua_shared_dict rtc_quota` declares, for all workers together, and without one `rate` and `burst` are divided by
+--- their number
+
+---@class rtc.Quota.Sharing  whom the runtime has the limit shared with
+---@field workers integer|nil  processes that send for the account, each for itself; default 1
+---@field store rtc.QuotaStore|nil  that all of them have
 
 ---@class rtc.Quota
 local methods = {}
 local metatable = { __index = methods, __name = "rtc.quota" }
 
+local SHARE = "Let nginx's workers share one limit: write `lua_shared_dict rtc_quota 100k;` into the http block of "
+  .. "nginx.conf. "
+
 local function refused(self, call, retry_after)
+  local divided = self.workers > 1
+  local who, share = divided and "worker" or "client", divided and " divided by the number of workers" or ""
   return errors.new {
     kind = "quota", code = "QuotaExceeded", action = call.action, retry_after = retry_after,
-    message = ("the client sends %g messages a second already (quota.rate), and the next slot is free in %.3f seconds")
-      :format(self.rate, retry_after),
-    advice = "Try again after err.retry_after seconds, or let calls wait for longer (quota.max_wait, timeout). If "
+    message = ("the %s sends %g messages a second already (quota.rate%s), and the next slot is free in %.3f seconds")
+      :format(who, self.rate, share, retry_after),
+    advice = (divided and SHARE or "")
+      .. "Try again after err.retry_after seconds, or let calls wait for longer (quota.max_wait, timeout). If "
       .. "another limit was agreed on with the service, set quota.rate; quota = false switches this one off.",
     outcome = "not_sent", retryable = true,
   }
@@ -77,8 +89,9 @@ end
 --- Makes a limit.
 ---@param given rtc.Quota.Options|false|nil  checked; false: there is none
 ---@param account string  names the account
+---@param sharing rtc.Quota.Sharing|nil
 ---@return rtc.Quota|nil
-function quota.new(given, account)
+function quota.new(given, account, sharing)
   if given == false then
     return nil
   end
@@ -89,9 +102,13 @@ function quota.new(given, account)
   elseif key ~= "app_id" then
     key = "name:" .. key
   end
+  sharing = sharing or {}
+  local store = given.store or sharing.store
+  local workers = not store and sharing.workers or 1
   return setmetatable({
-    rate = given.rate or 500, burst = given.burst or 25, max_wait = given.max_wait or 1, key = key,
-    take_slot = given.store and guarded(given.store.take) or memory.take,
+    rate = (given.rate or 500) / workers, burst = math.max(1, math.floor((given.burst or 25) / workers)),
+    max_wait = given.max_wait or 1, key = key, workers = workers,
+    take_slot = store and guarded(store.take) or memory.take,
   }, metatable)
 end
 

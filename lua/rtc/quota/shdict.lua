@@ -11,9 +11,6 @@ local gcra = require "rtc.quota.gcra"
 
 local shdict = {}
 
---- The dict that is used by itself.
-local NAME = "rtc_quota"
-
 --- Seconds for which numbers are kept. Who was stopped for half as long, and might have missed one, tries again.
 local KEPT = 1
 
@@ -51,9 +48,7 @@ function shdict.new(name)
   end
 
   --- Takes the first slot that nobody else takes.
-  ---@return number|nil wait
-  ---@return number due_or_retry_after
-  ---@return integer|nil number
+  ---@return number|nil wait, number due_or_retry_after, integer|nil number
   local function claim(id, now, rate, burst, max_wait)
     local due, number = dict:get(id)
     while true do
@@ -77,10 +72,8 @@ function shdict.new(name)
     until not due
   end
 
-  local store = {}
-
   --- Takes a slot, as `rtc.QuotaStore` says. Raises when the dict is full. Never yields: fit for all phases.
-  function store.take(key, now, rate, burst, max_wait)
+  local function take(key, now, rate, burst, max_wait)
     local id = "rtc:" .. ngx.md5_bin(key) -- short: an entry takes 128 bytes, and with a key of 53 twice as much
     local started, wait, due, number
     repeat
@@ -95,13 +88,13 @@ function shdict.new(name)
     return wait
   end
 
-  return store
+  return { take = take }
 end
 
 --- Makes a store on the dict `rtc_quota`.
 ---@return rtc.QuotaStore|nil  nil outside nginx, and when it has no such dict
 function shdict.find()
-  return ngx and ngx.shared[NAME] and shdict.new(NAME) or nil
+  return ngx and ngx.shared.rtc_quota and shdict.new "rtc_quota" or nil
 end
 
 return shdict
