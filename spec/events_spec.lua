@@ -395,7 +395,7 @@ describe("client:stats", function()
   local nothing = {
     calls = 0, accepted = 0, failed = 0, pending = 0, tries = 0, retries = 0, sent_bytes = 0, received_bytes = 0,
     outcomes = { not_sent = 0, rejected = 0, unknown = 0 }, connections = { opened = 0, reused = 0 }, actions = {},
-    outbox = { waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0 },
+    outbox = { waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0, dropped = 0 },
   }
 
   it("starts at zero", function()
@@ -445,12 +445,12 @@ describe("client:stats", function()
     end
     server:await(function(state) return state.waiting == 1 end)
     local waiting = client:stats()
-    assert.same({ waiting = 1, in_flight = 1, accepted = 0, failed = 0, refused = 1 }, waiting.outbox)
+    assert.same({ waiting = 1, in_flight = 1, accepted = 0, failed = 0, refused = 1, dropped = 0 }, waiting.outbox)
     assert.equal(1, waiting.pending)
     server:release "counted"
     assert(client:drain())
     local stats = client:stats()
-    assert.same({ waiting = 0, in_flight = 0, accepted = 1, failed = 1, refused = 1 }, stats.outbox)
+    assert.same({ waiting = 0, in_flight = 0, accepted = 1, failed = 1, refused = 1, dropped = 0 }, stats.outbox)
     assert.same({ 2, 1, 1 }, { stats.calls, stats.accepted, stats.failed })
   end)
 

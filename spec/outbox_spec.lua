@@ -202,7 +202,8 @@ describe("client:enqueue", function()
       assert.equal(case[2], err.field)
       assert.matches(case[3], err.message, 1, true)
       assert.is_true(client:drain())
-      assert.same({ waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0 }, client:stats().outbox)
+      assert.same({ waiting = 0, in_flight = 0, accepted = 0, failed = 0, refused = 0, dropped = 0 },
+        client:stats().outbox)
       assert.equal(0, server:state().requests)
     end)
   end
@@ -246,6 +247,91 @@ describe("client:enqueue", function()
       assert.same({ "OutboxFull", "not_sent", false }, { err.code, err.outcome, err.retryable })
       assert.equal(("the message takes %d bytes, and the outbox holds at most %d"):format(size, size - 1), err.message)
       assert.matches("outbox (bytes)", err.advice, 1, true)
+    end)
+
+    describe("that drop the oldest", function()
+      local failed
+
+      --- What the failures say, of a client that is told of them.
+      local function note_failures()
+        failed = {}
+        client:on("failure", function(event)
+          failed[#failed + 1] = event.fields.message .. ": " .. event.err.message
+        end)
+      end
+
+      local function dropped(text, waiting, bytes, bound)
+        return ("%s: dropped for a newer one: %d messages of %d bytes waited, and the outbox holds at most %s"):format(
+          text, waiting, bytes, bound)
+      end
+
+      it("lets those give way that have waited longest: of messages", function()
+        client = open { entries = 2, full = "drop_oldest" }
+        note_failures()
+        enqueue(5) -- one of them is on its way
+        assert.same({ dropped("2", 2, 2 * size, "2 messages"), dropped("3", 2, 2 * size, "2 messages") }, failed)
+        local outbox = client:stats().outbox
+        assert.same({ waiting = 2, in_flight = 1, accepted = 0, failed = 0, refused = 0, dropped = 2 }, outbox)
+        server:release "answer"
+        assert.is_true(client:drain())
+        assert.same({ "1", "4", "5" }, messages())
+        assert.equal(3, client:stats().outbox.accepted)
+      end)
+
+      it("lets as many give way as the new one needs: of bytes", function()
+        client = open { bytes = 3 * size + 2, full = "drop_oldest" }
+        note_failures()
+        enqueue(4)
+        assert.is_true(client:enqueue(message(("x"):rep(size + 2)))) -- of two messages' size, and one byte more
+        local bound = ("%d bytes"):format(3 * size + 2)
+        assert.same({ dropped("2", 3, 3 * size, bound), dropped("3", 2, 2 * size, bound) }, failed)
+        server:release "answer"
+        assert.is_true(client:drain())
+        assert.same({ "1", "4", ("x"):rep(size + 2) }, messages())
+      end)
+
+      it("tell the handler what can be done", function()
+        client = open { entries = 1, full = "drop_oldest" }
+        local event
+        client:on("failure", function(told) event = told end)
+        enqueue(3)
+        local err = event.err
+        assert.same({ "SendRoomUnicast", "quota", "OutboxFull", "not_sent", true, 0 },
+          { event.action, err.kind, err.code, err.outcome, err.retryable, err.attempts })
+        assert.matches("outbox (entries, bytes, concurrency)", err.advice, 1, true)
+        server:release "answer"
+        assert.is_true(client:drain())
+      end)
+
+      it("refuse what is too large for any room, and drop nothing for it", function()
+        client = open { bytes = 2 * size, full = "drop_oldest" }
+        note_failures()
+        enqueue(3)
+        local ok, err = client:enqueue(message(("x"):rep(2 * size)))
+        assert.is_nil(ok)
+        assert.same({ "OutboxFull", false }, { err.code, err.retryable })
+        local outbox = client:stats().outbox
+        assert.same({ 2, 1, 0 }, { outbox.waiting, outbox.refused, outbox.dropped })
+        assert.same({}, failed)
+        server:release "answer"
+        assert.is_true(client:drain())
+      end)
+
+      it("refuse what a handler enqueues again when it is told of a dropped one", function()
+        client = open { entries = 2, full = "drop_oldest" }
+        local refused = {}
+        client:on("failure", function(event)
+          local ok, err = client:enqueue(event.fields)
+          assert(not ok)
+          refused[#refused + 1] = { event.fields.message, err.code, err.outcome, err.retryable }
+        end)
+        enqueue(4)
+        enqueue(1)
+        assert.same({ { "2", "OutboxFull", "not_sent", true }, { "3", "OutboxFull", "not_sent", true } }, refused)
+        server:release "answer"
+        assert.is_true(client:drain())
+        assert.same({ "1", "4", "1" }, messages())
+      end)
     end)
 
     it("takes a thousand unless told otherwise", function()
@@ -651,6 +737,89 @@ describe("what was enqueued", function()
     local _, told = ended.stderr:gsub("rtc: an enqueued message failed: SendRoomUnicast: Timeout: [^\n]*"
       .. "outcome unknown: it may have been delivered", "")
     assert.equal(2, told, ended.stderr)
+  end)
+
+  it("and waits in great number at the end is told of in one line", function()
+    server:always(nil, { act.read(), act.wait() })
+    local ended = run([[for n = 1, 22 do assert(client:enqueue(message(tostring(n), 60))) end]], { timeout = 0.3 })
+    local lines = {}
+    for line in ended.stderr:gmatch "[^\n]+" do
+      lines[#lines + 1] = line
+    end
+    local left = "rtc: an enqueued message failed: SendRoomUnicast: Cancelled: the program ended while it was on its "
+      .. "way (cancelled, outcome unknown: it may have been delivered)"
+    assert.same({ "rtc: 20 enqueued messages failed, the last of them: SendRoomUnicast: Cancelled: the program ended "
+      .. "before its turn came (cancelled, not sent)", left, left }, lines)
+  end)
+
+  it("is told of at once, and in the log, where the Lua state ends abruptly", function()
+    server:always(nil, { act.read(), act.wait() })
+    local ended = run([[
+      client.runtime.ends_abruptly = true
+      client:on("failure", function() print("never") end)
+      for n = 1, 3 do assert(client:enqueue(message(tostring(n)))) end
+      local function never() error("asked when nothing is there to answer") end
+      client.runtime.settle, client.runtime.obstacle = never, never]], { timeout = 600 })
+    assert.same({ 0, "" }, { ended.code, ended.stdout })
+    local told = "rtc: an enqueued message failed: SendRoomUnicast: Cancelled: the program ended [^\n]+\n"
+    assert.matches(("^%s%s%s$"):format(told, told, told), ended.stderr)
+  end)
+
+  describe("and was dropped for newer ones is told of in the log,", function()
+    --- How many were dropped by what the log says, and in how many lines.
+    local function logged(stderr, bound)
+      local total, lines = 0, 0
+      for line in stderr:gmatch "[^\n]+\n  [^\n]+" do
+        local count, err = line:match "^rtc: (%w+) enqueued messages? failed[^:]*: (SendRoomUnicast: OutboxFull: .+)$"
+        assert.matches("^SendRoomUnicast: OutboxFull: dropped for a newer one: %d+ messages of %d+ bytes waited, and "
+          .. "the outbox holds at most " .. bound .. " %(quota, not sent%)\n  %-> They are added", err)
+        total, lines = total + (tonumber(count) or 1), lines + 1
+      end
+      return total, lines
+    end
+
+    local drop_many = [[
+      local dropping = require "rtc".new { outbox = { concurrency = 1, %s, full = "drop_oldest" } }
+      for n = 1, 302 do assert(dropping:enqueue(message(tostring(n)))) end
+    ]]
+
+    for bound, option in pairs { ["1 messages"] = "entries = 1", ["150 bytes"] = "bytes = 150" } do
+      it("by the bound and in few lines, though the program goes on and nothing more is dropped: " .. option, function()
+        server:always(nil, service.accepts_after "logged")
+        local flag = native.path "go on"
+        local program = child.start([[
+          local function message(text) return { room_id = "room", to = "user", message = text } end
+          ]] .. drop_many:format(option) .. [[
+          say(dropping:stats().outbox.dropped)
+          while not exists(arg[1]) do
+            dropping.runtime.progress()
+            native.sleep(0.005)
+          end
+          assert(dropping:drain())
+        ]], { flag }, { env = service.environment(server) })
+        finally(function() program:close() end)
+        assert.equal("300", program:line(), program:stderr())
+        local total, lines
+        server:await(function()
+          total, lines = logged(program:stderr(), bound)
+          return total == 300
+        end)
+        assert.is_true(lines < 30) -- two, unless the machine is very slow
+        server:release "logged"
+        assert(io.open(flag, "w")):close()
+        assert.equal(0, program:wait())
+        assert.equal(300, (logged(program:stderr(), bound)))
+      end)
+    end
+
+    for name, ending in pairs { ["the program's end"] = "", ["the client's end"] = "dropping:close()" } do
+      it("at the latest at " .. name, function()
+        local ended = run(drop_many:format "entries = 1" .. "print(dropping:stats().outbox.dropped)" .. ending)
+        assert.equal(0, ended.code)
+        assert.is_true(tonumber(ended.stdout) > 1)
+        assert.equal(tonumber(ended.stdout), (logged(ended.stderr, "1 messages")))
+      end)
+    end
   end)
 
   it("does not keep a client that has sent all", function()

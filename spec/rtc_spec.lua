@@ -146,8 +146,10 @@ describe("rtc.new", function()
     { "quota", { key = "a b" }, "quota is wrong: key must be 1 to 128 of" },
     { "quota", { store = {} }, "quota is wrong: store must be a table with a function `take`" },
     { "outbox", false, "outbox must be a table, not a boolean" },
-    { "outbox", { size = 1 }, "outbox is wrong: unknown option `size`: there are: entries, bytes, concurrency" },
+    { "outbox", { size = 1 }, "outbox is wrong: unknown option `size`: there are: entries, bytes, concurrency, full" },
     { "outbox", { concurrency = 0 }, "outbox is wrong: concurrency must be a whole number" },
+    { "outbox", { full = "drop" }, 'full must be "refuse" (the new message) or "drop_oldest", not "drop"' },
+    { "outbox", { full = true }, 'full must be "refuse" (the new message) or "drop_oldest", not true' },
     { "user_agent", "a\r\nb: c", "user_agent must be printable" },
   }
   for _, case in ipairs(wrong) do

@@ -6,7 +6,6 @@ local api = require "rtc.api"
 local attempt = require "rtc.attempt"
 local batch = require "rtc.batch"
 local errors = require "rtc.error"
-local log = require "rtc.log"
 local options = require "rtc.options"
 local outbox = require "rtc.outbox"
 local prepare = require "rtc.prepare"
@@ -378,9 +377,10 @@ end
 
 --- Queues a message and returns at once (the first of several within 0.1 seconds, for a connection to be made). It is
 --- sent while the client waits for something else, by `drain`, and at the latest when the program ends; its failure is
---- told to `client:on("failure", fn)`, or to standard error when nobody asked. Takes what the send methods take, and
---- `action`. Its timeout begins when it has its turn, and anew after each try that sent nothing. When a function gives
---- the keys and is due, it is asked here, and takes its time.
+--- told to `client:on("failure", fn)`, or to standard error (inside nginx: the error log) when nobody asked. So it is
+--- when it gives way to newer ones, as the option outbox = { full = "drop_oldest" } has it. Takes what the send methods
+--- take, and `action`. Its timeout begins when it has its turn, and anew after each try that sent nothing. When a
+--- function gives the keys and is due, it is asked here, and takes its time.
 ---@param given table  `action` is "send_room_unicast" (default), "send_unicast", "send_broadcast" or
 --- "batch_send_room_unicast", or the service's name of one
 ---@return boolean|nil queued
@@ -596,16 +596,16 @@ function client.new(parts)
   local self = setmetatable(parts, client_mt)
   self.lists = setmetatable({}, { __mode = "k" })
   self.outbox = outbox.new(self.outbox, {
-    runtime = self.runtime, patience = self.timeout,
+    runtime = self.runtime, patience = self.timeout, full = self.runtime.outbox_full,
     send = function(call)
       return carry_out(self, call)
     end,
-    report = function(entry, err)
-      if self.events:has("failure") then
+    tell = function(entry, err)
+      local wanted = self.events:has("failure")
+      if wanted then
         self.events:emit("failure", { action = entry.call.action, fields = entry.fields, err = err })
-      else
-        log.warn("an enqueued message failed: ", tostring(err))
       end
+      return wanted
     end,
   })
   return self

@@ -94,9 +94,10 @@ The receipt's `result` is what the answer holds as Result.
 client:enqueue { action =, … }   sends without waiting
 
 Takes the fields of a message, and as action "send_room_unicast" (default) or another one. Returns true, or nil and an
-error. What fails is told to client:on("failure", fn), or to standard error. client:drain(seconds) waits for what is
-left, calls of other tasks included, client:drain(0) only does what can be done at once, and client:stats().outbox
-counts.
+error. What fails is told to client:on("failure", fn), or to standard error. When no more fit, a message is refused, or
+with rtc.new { outbox = { full = "drop_oldest" } } those that have waited longest give way to it. client:drain(seconds)
+waits for what is left, calls of other tasks included, client:drain(0) only does what can be done at once, and
+client:stats().outbox counts.
 ]],
   send_all = [[
 for index, receipt, err in client:send_all(messages, { … }) do … end   sends many messages, some at a time

@@ -311,7 +311,17 @@ options.send_all = {
   { "on_result", check.func },
 }
 
-options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "concurrency", count(1024) } }
+local function check_full(value)
+  if value ~= "refuse" and value ~= "drop_oldest" then
+    return nil, ('must be "refuse" (the new message) or "drop_oldest", not %s'):format(
+      type(value) == "string" and text.quoted(value) or text.name(value))
+  end
+  return value
+end
+
+options.outbox = {
+  { "entries", count(1000000) }, { "bytes", check.bytes }, { "concurrency", count(1024) }, { "full", check_full },
+}
 
 ---@class rtc.Options  every one may be left out
 ---@field access_key string|nil  with `secret_key`; else both come from `credentials`, the environment or ~/.volc
@@ -339,7 +349,7 @@ options.outbox = { { "entries", count(1000000) }, { "bytes", check.bytes }, { "c
 ---@field pool_size integer|nil  connections at once, at most; default 64
 ---@field retry rtc.Retry|false|nil  default { tries = 3, base = 0.2, cap = 5, on_unknown = false }
 ---@field quota rtc.Quota.Options|false|nil  the client's own rate limit; default 500 a second for the account
----@field outbox rtc.Outbox.Options|nil  bounds of what is enqueued
+---@field outbox rtc.Outbox.Options|nil  bounds of what is enqueued, and what happens beyond them
 ---@field runtime "blocking"|"luv"|"cqueues"|"skynet"|rtc.Loop|rtc.Scheduler|nil  how to wait; default: "skynet" in a
 --- skynet service, "cqueues" for a client made in a coroutine of a cqueues controller, else "blocking"
 ---@field max_pending integer|nil  calls at once, at most; default 10000

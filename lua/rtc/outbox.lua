@@ -1,6 +1,7 @@
 --- Messages that nobody waits for: a bounded queue in memory, and a few tasks that send what is in it.
 
 local errors = require "rtc.error"
+local outbox_log = require "rtc.outbox_log"
 
 local outbox = {}
 
@@ -8,6 +9,8 @@ local outbox = {}
 ---@field entries integer|nil  messages that may wait; default 1000
 ---@field bytes integer|nil  of their bodies; default 8388608
 ---@field concurrency integer|nil  messages on their way at once; default 16. With 1 they go out in order
+---@field full "refuse"|"drop_oldest"|nil  what gives way when there is no room: the new message, or those that have
+--- waited longest; default: the runtime's, and "refuse" where it says nothing
 
 ---@class rtc.Outbox.Stats
 ---@field waiting integer  messages
@@ -15,6 +18,7 @@ local outbox = {}
 ---@field accepted integer
 ---@field failed integer
 ---@field refused integer  those for which there was no room
+---@field dropped integer  those that gave way to newer ones; they count neither as failed nor as refused
 
 ---@class rtc.Outbox.Entry
 ---@field call rtc.Call
@@ -33,6 +37,9 @@ local MOMENT = 0.1
 --- Seconds after a failure: what fails at once, and is enqueued again by a handler, must not keep everybody waiting.
 local PAUSE = 0.001
 
+--- So many that are lost together get a line each in the log; more of them get one.
+local FEW = 10
+
 local newproxy = rawget(_G, "newproxy")
 
 --- Something that Lua finalizes by calling `fn`. Before 5.2 only a userdata can be.
@@ -49,6 +56,7 @@ local function clear(self)
   self.first, self.last, self.waiting, self.bytes = 1, 0, 0, 0
   self.entries, self.workers, self.in_flight = {}, {}, 0
   self.process = self.runtime.process()
+  self.log:forget()
   busy[self] = nil
 end
 
@@ -84,7 +92,9 @@ end
 
 local function fail(self, entry, err)
   count(self, "failed")
-  self.report(entry, err)
+  if not self.tell(entry, err) then
+    self.log:failed(1, err)
+  end
 end
 
 ---@class rtc.Outbox.Worker  a task that sends one message after the other
@@ -132,6 +142,24 @@ local function ended(call, outcome, message)
   }
 end
 
+--- Tells of messages that are lost together.
+---@param next_entry fun(): rtc.Outbox.Entry|nil
+local function lose(self, next_entry, outcome, message)
+  local untold = {}
+  for entry in next_entry do
+    local err = ended(entry.call, outcome, message)
+    count(self, "failed")
+    untold[#untold + 1] = not self.tell(entry, err) and err or nil
+  end
+  if #untold > FEW then
+    self.log:failed(#untold, untold[#untold])
+    return
+  end
+  for _, err in ipairs(untold) do
+    self.log:failed(1, err)
+  end
+end
+
 local start_worker
 
 --- An error ended a worker in the midst of its message: others must not wait for it.
@@ -166,6 +194,58 @@ function start_worker(self)
   end
 end
 
+--- The bound that leaves no room for a message of so many bytes.
+---@return "entries"|"bytes"|nil
+local function bound_reached(self, size)
+  return self.waiting >= self.most_entries and "entries" or self.bytes + size > self.most_bytes and "bytes" or nil
+end
+
+---@class rtc.Outbox.Dropped
+---@field entry rtc.Outbox.Entry
+---@field bound "entries"|"bytes"
+---@field err rtc.Error
+
+--- Drops those that have waited longest until a message of so many bytes has room.
+---@return rtc.Outbox.Dropped[]
+local function make_room(self, size)
+  local dropped, bound = {}, bound_reached(self, size)
+  while bound do
+    local message = ("dropped for a newer one: %d messages of %d bytes waited, and the outbox holds at most %d %s")
+      :format(self.waiting, self.bytes, bound == "entries" and self.most_entries or self.most_bytes,
+        bound == "entries" and "messages" or "bytes")
+    local entry = take(self)
+    count(self, "dropped")
+    dropped[#dropped + 1] = {
+      entry = entry, bound = bound,
+      err = errors.new {
+        kind = "quota", code = "OutboxFull", action = entry.call.action, outcome = "not_sent", retryable = true,
+        message = message, advice = "They are added faster than they are sent: add fewer, or allow more by the option "
+          .. "outbox (entries, bytes, concurrency).",
+      },
+    }
+    bound = bound_reached(self, size)
+  end
+  return dropped
+end
+
+--- Tells of the dropped. Meanwhile no other is: a handler that enqueues again what was dropped would never come to an
+--- end.
+---@param dropped rtc.Outbox.Dropped[]
+local function tell_of(self, dropped)
+  self.is_telling = true
+  local ok, raised = pcall(function()
+    for _, each in ipairs(dropped) do
+      if not self.tell(each.entry, each.err) then
+        self.log:note_dropped(each.bound, each.err)
+      end
+    end
+  end)
+  self.is_telling = false
+  if not ok then
+    error(raised, 0) -- an interrupt
+  end
+end
+
 local function refusal(self, call, size)
   if self.closing then
     return ended(call, "not_sent", self.closing)
@@ -181,7 +261,8 @@ local function refusal(self, call, size)
 end
 
 --- Queues a message and returns at once, or nearly: the first one of several may open a connection, and has a moment to
---- get through before the program goes on, since at a prompt nothing is done until the next line.
+--- get through before the program goes on, since at a prompt nothing is done until the next line. When there is no
+--- room, the message is refused, or others are dropped for it.
 ---@param entry rtc.Outbox.Entry
 ---@return boolean|nil ok
 ---@return rtc.Error|nil err  `code` is "OutboxFull"; "NoTask"; or "Cancelled" when the client is closed or the program
@@ -189,20 +270,29 @@ end
 function methods:put(entry)
   forget_the_parents(self)
   local size = #entry.call.body
-  if self.closing or self.waiting >= self.most_entries or self.bytes + size > self.most_bytes then
+  local is_full = bound_reached(self, size) and (self.full == "refuse" or self.is_telling)
+  if self.closing or is_full or size > self.most_bytes then
     count(self, "refused")
     return nil, refusal(self, entry.call, size)
   end
+  local dropped = make_room(self, size)
   self.last = self.last + 1
   self.entries[self.last] = entry
   self.waiting, self.bytes = self.waiting + 1, self.bytes + size
   local patience = self.in_flight == 0 and MOMENT or 0
+  local problem, advice
   if self.in_flight < self.concurrency then
-    local problem, advice = start_worker(self)
-    if problem and self.in_flight == 0 then
-      take_back_the_last(self)
-      return nil, errors.no_task(problem, advice, entry.call.action)
-    end
+    problem, advice = start_worker(self)
+  end
+  local is_stuck = problem and self.in_flight == 0
+  if is_stuck then
+    take_back_the_last(self)
+  end
+  if dropped[1] then
+    tell_of(self, dropped)
+  end
+  if is_stuck then
+    return nil, errors.no_task(problem, advice, entry.call.action)
   end
   self.runtime.progress(patience)
   return true
@@ -222,6 +312,7 @@ function methods:stats()
   return {
     waiting = self.waiting, in_flight = self.in_flight,
     accepted = counted.accepted, failed = counted.failed, refused = counted.refused,
+    dropped = counted.dropped,
   }
 end
 
@@ -231,26 +322,35 @@ end
 function methods:close(why, waited)
   forget_the_parents(self)
   self.closing = why
-  local entry = take(self)
-  while entry do
-    fail(self, entry, ended(entry.call, "not_sent", waited .. " before its turn came"))
-    entry = take(self)
+  lose(self, function() return take(self) end, "not_sent", waited .. " before its turn came")
+  self.log:flush()
+end
+
+--- Those that are on their way, one after the other.
+---@return fun(): rtc.Outbox.Entry|nil
+local function on_their_way(self)
+  local worker
+  return function()
+    repeat
+      worker = next(self.workers, worker)
+    until not worker or worker.entry
+    return worker and worker.entry
   end
 end
 
---- At the end of the Lua state: what can still be sent is, and of the rest somebody is told.
+--- At the end of the Lua state: what can still be sent is, and of the rest somebody is told. Where the state ends
+--- abruptly, that is the log: a handler would most likely ask nginx for something, as `ngx.log` does, and nginx is no
+--- longer there to answer.
 local function finish(self)
   self.closing = "the program is ending" -- or else a handler that enqueues again would hold up the end
-  if self:left() == 0 then
-    return
+  self.log:end_of_state()
+  if self.runtime.ends_abruptly then
+    self.tell = function() return false end
+  elseif self:left() > 0 then
+    self.runtime.settle(function() return self:left() == 0 end, self.runtime.now() + self.patience)
   end
-  self.runtime.settle(function() return self:left() == 0 end, self.runtime.now() + self.patience)
   self:close(self.closing, "the program ended")
-  for worker in pairs(self.workers) do
-    if worker.entry then
-      fail(self, worker.entry, ended(worker.entry.call, "unknown", "the program ended while it was on its way"))
-    end
-  end
+  lose(self, on_their_way(self), "unknown", "the program ended while it was on its way")
 end
 
 --- Makes it that `finish` runs before Lua finalizes anything that was made up to now: what is made last goes first. To
@@ -267,15 +367,17 @@ end
 
 --- Makes an outbox.
 ---@param given rtc.Outbox.Options  checked
----@param parts { runtime: rtc.Runtime, send: function, report: function, patience: number }  `send(call)` gives a
---- receipt, or nil and an error; `report(entry, err)` is told of the failed; `patience`: seconds that the end of the
---- Lua state may be held up
+---@param parts { runtime: rtc.Runtime, send: function, tell: function, patience: number, full: string|nil }
+--- `send(call)` gives a receipt, or nil and an error; `tell(entry, err)` tells the program of the failed, and gives
+--- false when it does not want to know: then the log is told; `patience`: seconds that the end of the Lua state may be
+--- held up; `full`: the default of the option
 ---@return rtc.Outbox
 function outbox.new(given, parts)
   local self = setmetatable({
-    runtime = parts.runtime, send = parts.send, report = parts.report, patience = parts.patience,
+    runtime = parts.runtime, send = parts.send, tell = parts.tell, patience = parts.patience,
+    log = outbox_log.new(parts.runtime), full = given.full or parts.full or "refuse",
     most_entries = given.entries or 1000, most_bytes = given.bytes or 8388608, concurrency = given.concurrency or 16,
-    counted = { accepted = 0, failed = 0, refused = 0 },
+    counted = { accepted = 0, failed = 0, refused = 0, dropped = 0 },
   }, metatable)
   clear(self)
   self:arm()

@@ -87,6 +87,9 @@ local runtime = {}
 --- without waiting; and waits so long for their requests to go out, but not for answers
 ---@field process fun(): integer  another number in a forked child, where no task of the parent's goes on
 ---@field close fun()  ends all requests and sleeps, and those that come later at once
+---@field ends_abruptly boolean|nil  when the Lua state is closed, nothing can wait, and no function of the program
+--- around it may be called: inside nginx
+---@field outbox_full "refuse"|"drop_oldest"|nil  the default of the option outbox.full
 
 --- The names of those that there are, and for the ones that need a module, where it comes from.
 local modules = {
