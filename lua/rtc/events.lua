@@ -13,7 +13,7 @@ local events = {}
 ---     response  { action, version, attempt, elapsed, sent, reused, sent_bytes, received_bytes, receipt, err }: a try
 ---               ended, with a receipt or an error of this try alone; `sent`: its last byte left
 ---     retry     { action, attempt, wait, err }: after this try, another one follows in `wait` seconds
----     failure   { action, fields, err }: an enqueued message was not accepted
+---     failure   { action, fields, err }: an enqueued message was not accepted, or gave way to newer ones
 events.names = { "request", "response", "retry", "failure" }
 
 ---@class rtc.Events

@@ -146,6 +146,8 @@ client:on(event, fn)   calls fn with a table; returns a function that ends it
 client:stats()   counters since the client was made: print it
 
 calls, accepted, failed, pending, outcomes, tries, retries, sent_bytes, received_bytes, connections, actions, outbox
+
+require("rtc.prometheus").text(client:stats()) is the same for Prometheus.
 ]],
 }
 topics.drain = topics.enqueue
