@@ -6,6 +6,7 @@ local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
+local outboxes = require "rtc.outbox"
 local own_scheduler = require "spec.support.own_scheduler"
 local process = require "spec.support.process"
 local rtc = require "rtc"
@@ -333,6 +334,23 @@ describe("client:enqueue", function()
         assert.same({ "1", "4", "1" }, messages())
       end)
     end)
+
+    for full, counted in pairs { refuse = { 2, 0 }, drop_oldest = { 0, 2 } } do
+      it("does as the runtime says, when the option says nothing: " .. full, function()
+        client = open()
+        local queue = outboxes.new({ entries = 1, concurrency = 1 }, {
+          runtime = client.runtime, patience = 1, full = full, tell = function() return true end,
+          send = function() return client:send_room_unicast(message "x") end,
+        })
+        for _ = 1, 4 do
+          queue:put { call = { action = "SendRoomUnicast", body = "x" }, fields = {} }
+        end
+        assert.same(counted, { queue:stats().refused, queue:stats().dropped })
+        server:release "answer"
+        assert.is_true(client:drain())
+        assert.equal(2, queue:stats().accepted)
+      end)
+    end
 
     it("takes a thousand unless told otherwise", function()
       client = open(nil, { quota = false })
