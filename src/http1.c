@@ -353,7 +353,7 @@ typedef struct head {
     int status;
     bool is_1_0;
     size_t lengths;  /* Content-Length headers */
-    bool bad_length; /* one of them is no number */
+    bool bad_length; /* the last of them is no number */
     uint64_t length;
     size_t codings; /* Transfer-Encoding headers */
     bool chunked;   /* what the last of them says, and nothing else */
@@ -612,7 +612,7 @@ static void note_field(head *h, const rtc_pair *field)
 {
     if (is_called(field->name, "content-length")) {
         h->lengths++;
-        h->bad_length = !read_number(field->value, &h->length) || h->bad_length;
+        h->bad_length = !read_number(field->value, &h->length);
     } else if (is_called(field->name, "transfer-encoding")) {
         h->codings++;
         h->chunked = is_called(field->value, "chunked");
@@ -768,15 +768,6 @@ static void read_chunk_size(rtc_http1_reader *r, rtc_bytes line)
     }
 }
 
-static void read_chunk_end(rtc_http1_reader *r, rtc_bytes line)
-{
-    if (line.len > 0) {
-        fail_long_line(r);
-    } else {
-        r->place = IN_CHUNK_SIZE;
-    }
-}
-
 static void read_line(rtc_http1_reader *r, rtc_bytes line)
 {
     switch (r->place) {
@@ -789,8 +780,8 @@ static void read_line(rtc_http1_reader *r, rtc_bytes line)
     case IN_CHUNK_SIZE:
         read_chunk_size(r, line);
         break;
-    case IN_CHUNK_END:
-        read_chunk_end(r, line);
+    case IN_CHUNK_END: /* with room for CR LF only, the line is empty */
+        r->place = IN_CHUNK_SIZE;
         break;
     case IN_TRAILERS:
         read_trailer_line(r, line);
