@@ -5,7 +5,7 @@ local process = require "spec.support.process"
 
 describe("rtc.log", function()
   for name, case in pairs {
-    ["warn"] = { 'warn("one ", "two\\n  -> three")', "rtc: one two\n  -> three\n" },
+    ["write"] = { 'write("one ", "two\\n  -> three")', "rtc: one two\n  -> three\n" },
     ["last_words"] = { 'last_words("one ", "two\\n  -> three")', "rtc: one two\n  -> three\n" },
   } do
     it("writes on standard error: " .. name, function()
@@ -23,19 +23,19 @@ describe("rtc.log", function()
       running:close()
     end)
 
-    it("writes to the error log at level warn, in any phase, an entry on one line", function()
+    it("writes to the error log at level error, in any phase, an entry on one line", function()
       running = nginx.start {
         http = [[
-          init_by_lua_block { require("rtc.log").warn("from init\n  -> here") }
-          init_worker_by_lua_block { require("rtc.log").warn("from init_worker\n  -> here") }
+          init_by_lua_block { require("rtc.log").write("from init\n  -> here") }
+          init_worker_by_lua_block { require("rtc.log").write("from init_worker\n  -> here") }
         ]],
         server = [[
           location / {
             content_by_lua_block {
-              require("rtc.log").warn("from ", "content\n  -> here\n  or\n  there")
+              require("rtc.log").write("from ", "content\n  -> here\n  or\n  there")
               ngx.print("ok")
             }
-            log_by_lua_block { require("rtc.log").warn("from log\n  -> here") }
+            log_by_lua_block { require("rtc.log").write("from log\n  -> here") }
           }
         ]],
       }
@@ -45,7 +45,7 @@ describe("rtc.log", function()
       local log = running:log()
       for _, expected in ipairs { "from init -> here\n", "from init_worker -> here, context: ",
         "from content -> here or there, client: ", "from log -> here while logging request, client: " } do
-        assert.matches("%[warn%] %d+#%d+: [^\n]*rtc: " .. expected:gsub("%p", "%%%0"), log)
+        assert.matches("%[error%] %d+#%d+: [^\n]*rtc: " .. expected:gsub("%p", "%%%0"), log)
       end
     end)
 

@@ -1,5 +1,5 @@
 --- RTC_DEBUG=1: one readable line a try on standard error; inside nginx (which keeps the variable only when told by
---- `env RTC_DEBUG;`) in the error log at level `warn`, like all that the module says there. Its words are those of
+--- `env RTC_DEBUG;`) in the error log, like all that the module says there. Its words are those of
 --- receipts and errors, which hold no secret.
 
 local log = require "rtc.log"
@@ -25,7 +25,7 @@ local function outcome(event)
 end
 
 local function write(format, ...)
-  log.warn(format:format(...))
+  log.write(format:format(...))
 end
 
 --- Writes what happens to the client's calls.

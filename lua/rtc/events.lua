@@ -76,7 +76,7 @@ function methods:emit(name, event)
   for _, entry in ipairs(self.handlers[name]) do
     local problem = run(entry.fn, event)
     if problem then
-      log.warn(("a handler of the event `%s` %s"):format(name, problem))
+      log.write(("a handler of the event `%s` %s"):format(name, problem))
     end
   end
 end

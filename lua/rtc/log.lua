@@ -16,14 +16,13 @@ function log.last_words(...)
   io.stderr:write("rtc: ", rawget(_G, "ngx") and on_one_line(message) or message, "\n")
 end
 
---- Writes a message, in any phase: inside nginx to the error log at level `warn`, which has to be allowed there
---- (`error_log FILE warn;`: without a level, only `error` and above are written), and which cuts an entry at 2048
---- bytes; elsewhere on standard error.
+--- Writes a message, in any phase: inside nginx to the error log at level `error`, which is there unless the
+--- configuration says otherwise, and where an entry is cut at 2048 bytes; elsewhere on standard error.
 ---@param ... string  pieces of the message
-function log.warn(...)
+function log.write(...)
   local nginx = rawget(_G, "ngx")
   if nginx then
-    nginx.log(nginx.WARN, "rtc: ", on_one_line(table.concat { ... }))
+    nginx.log(nginx.ERR, "rtc: ", on_one_line(table.concat { ... }))
   else
     log.last_words(...)
   end

@@ -93,7 +93,7 @@ end
 ---@param runtime rtc.Runtime
 ---@return rtc.OutboxLog
 function outbox_log.new(runtime)
-  return setmetatable({ runtime = runtime, write = log.warn, dropped = {}, logged_at = -math.huge }, metatable)
+  return setmetatable({ runtime = runtime, write = log.write, dropped = {}, logged_at = -math.huge }, metatable)
 end
 
 return outbox_log

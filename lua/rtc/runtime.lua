@@ -90,6 +90,8 @@ local runtime = {}
 ---@field ends_abruptly boolean|nil  when the Lua state is closed, nothing can wait, and no function of the program
 --- around it may be called: inside nginx
 ---@field outbox_full "refuse"|"drop_oldest"|nil  the default of the option outbox.full
+---@field workers integer|nil  processes that share a rate limit; default 1
+---@field quota_store rtc.QuotaStore|nil  that counts for all of them
 
 --- The names of those that there are, and for the ones that need a module, where it comes from.
 local modules = {

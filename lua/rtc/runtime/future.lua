@@ -80,7 +80,7 @@ function future.spawn(scheduler, fn, ...)
   end, function(what, raised)
     self.problem, self.raised = what, raised
     if not self.ended:is_awaited() then
-      log.warn("a task ", what)
+      log.write("a task ", what)
     end
     settle(self)
   end)

@@ -28,7 +28,7 @@ end
 local function resume(co)
   local ok, raised = coroutine.resume(co)
   if not ok then
-    log.warn("a coroutine raised: ", text.raised(raised))
+    log.write("a coroutine raised: ", text.raised(raised))
   end
 end
 
