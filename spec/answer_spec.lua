@@ -1,5 +1,6 @@
 -- What the client makes of every kind of answer, each sent by a real server.
 
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local rtc = require "rtc"
 
@@ -100,7 +101,7 @@ describe("the client meets", function()
     { 400, '{"CodeN":100099,"Code":"NeverHeardOfIt","Message":"m"}', "gateway", "unknown", false, 100099 },
   }
   for _, case in ipairs(refusals) do
-    local status, err_json, kind, outcome, retryable, code_n = table.unpack(case)
+    local status, err_json, kind, outcome, retryable, code_n = compat.unpack(case)
     local code = err_json:match('"Code":"([^"]*)"')
     it(("%s with HTTP %d"):format(code, status), function()
       local receipt, err = meet { status = status, body = envelope(err_json, "{}") }
@@ -161,7 +162,7 @@ describe("the client meets", function()
     { "a redirect", 302, "", "the answer (text/html) is a redirect without a Location; redirects are not followed" },
   }
   for _, case in ipairs(unreadable) do
-    local what, status, body, shown = table.unpack(case)
+    local what, status, body, shown = compat.unpack(case)
     it(what, function()
       local receipt, err = meet { status = status, body = body, headers = { { "Content-Type", "text/html" } } }
       assert.is_nil(receipt)

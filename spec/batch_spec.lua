@@ -1,5 +1,6 @@
 -- Lists of receivers: as they are, and split into parts that are told of as one.
 
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
@@ -40,7 +41,7 @@ end
 --- The decoded bodies of this test's requests.
 local function bodies()
   local list = {}
-  for i, request in ipairs { table.unpack(server:requests(), before + 1) } do
+  for i, request in ipairs { compat.unpack(server:requests(), before + 1) } do
     assert.equal(service.target "BatchSendRoomUnicast", request.target)
     assert.is_true(service.is_signed_well(request))
     list[i] = json.decode(request.body)
@@ -50,7 +51,7 @@ end
 
 --- The receivers from one position of the list to another.
 local function from_to(first, last)
-  return { table.unpack(receivers(last), first) }
+  return { compat.unpack(receivers(last), first) }
 end
 
 local split = { split = true }
@@ -219,8 +220,8 @@ describe("a list that is split", function()
     },
   } do
     it("tells which parts failed: " .. name, function()
-      local steps, code, outcome, retryable, kind, failures = table.unpack(case)
-      server:script(table.unpack(steps))
+      local steps, code, outcome, retryable, kind, failures = compat.unpack(case)
+      server:script(compat.unpack(steps))
       local receipt, err = send(receivers(1500), split)
       assert.is_nil(receipt)
       assert.same({ code, outcome, retryable, kind, 3, "BatchSendRoomUnicast" },

@@ -1,6 +1,7 @@
 -- client:call for any action of the service; what rtc itself offers by the default client; and help.
 
 local api = require "rtc.api"
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local help = require "rtc.help"
 local json = require "cjson"
@@ -27,7 +28,7 @@ end)
 
 --- What came in this test; well signed, all of it must be.
 local function requests()
-  local list = { table.unpack(server:requests(), before + 1) }
+  local list = { compat.unpack(server:requests(), before + 1) }
   for _, request in ipairs(list) do
     assert.is_true(service.is_signed_well(request))
   end
@@ -143,8 +144,8 @@ describe("client:call", function()
     { "Act", false, nil, "body", "not a boolean" }, { "Act", print, nil, "body", "not a function" },
     { "Act", { Id = 123456789012345 }, nil, "body", "a whole number of 15 digits or more as Id" },
     { "Act", { a = { { b = -1e15 } } }, nil, "body", "a whole number of 15 digits or more as a.1.b, and would lose" },
-    { "Act", { Id = math.maxinteger }, nil, "body", "pass it as a string" },
-    { "Act", { Id = math.mininteger }, nil, "body", "pass it as a string" },
+    { "Act", { Id = compat.max_integer }, nil, "body", "pass it as a string" },
+    { "Act", { Id = -compat.max_integer - 1 }, nil, "body", "pass it as a string" },
     { "Act", { a = 1, [123456789012345] = 2 }, nil, "body", "15 digits or more as 123456789012345" },
     { "Act", { 0 / 0 }, nil, "body", "cannot be written as JSON: " },
     { "Act", { a = math.huge }, nil, "body", "cannot be written as JSON: " },
@@ -306,7 +307,9 @@ describe("rtc, by its default client,", function()
   end)
 
   it("raises for an unknown event, at the caller's line", function()
-    assert.matches("^false\t%(command line%):3: client:on: unknown event `respons`: did you mean `response`%?\n$",
+    -- In PUC 5.1 a tail call leaves no line.
+    local line = compat.yields_anywhere and "%(command line%):3: " or ""
+    assert.matches("^false\t" .. line .. "client:on: unknown event `respons`: did you mean `response`%?\n$",
       run("\nlocal ok, message = pcall(function()\nrtc.on('respons', print) end)\nprint(ok, message)",
         service.environment(server)))
   end)

@@ -1,6 +1,7 @@
 -- The commands that send, beside `rtc send`: real processes, a real sandbox.
 
 local json = require("cjson").new()
+local compat = require("spec.support.compat")
 local fault_server = require "spec.support.fault_server"
 local listen = require "rtc.sandbox.listen"
 local process = require "spec.support.process"
@@ -10,7 +11,7 @@ local act = fault_server.act
 
 --- One list after the other.
 local function joined(first, ...)
-  local all = { table.unpack(first) }
+  local all = { compat.unpack(first) }
   for _, more in ipairs { ... } do
     all[#all + 1] = more
   end

@@ -4,6 +4,7 @@ local cjson = require("cjson").new()
 local hmac = require "openssl.hmac"
 local http = require "socket.http"
 local listen = require "rtc.sandbox.listen"
+local compat = require("spec.support.compat")
 local fault_server = require "spec.support.fault_server"
 local ltn12 = require "ltn12"
 local socket = require "socket"
@@ -169,7 +170,7 @@ describe("rtc", function()
     for module, case in pairs { argparse = { "--version" }, cjson = { "send", "--room", "r", "--to", "u", "hi" } } do
       it(("names the package when %s is missing"):format(module), function()
         local hide = ('package.preload.%s = function() error("hidden") end'):format(module)
-        local result = process.run({ "tools/lua", "-e", hide, "bin/rtc", table.unpack(case) }, { env = with_keys() })
+        local result = process.run({ "tools/lua", "-e", hide, "bin/rtc", compat.unpack(case) }, { env = with_keys() })
         assert_failed(result, 1, "lua%-" .. module)
         assert.truthy(result.stderr:find("^rtc: [^\n]*apt%-get [^\n]*luarocks install[^\n]*\n$"), result.stderr)
       end)
@@ -179,7 +180,7 @@ describe("rtc", function()
       it("says so when nobody can read what it prints: " .. table.concat(arguments, " "), function()
         for redirection, why in pairs { [">/dev/full"] = "No space left", [">&-"] = "Bad file descriptor" } do
           local result = process.run { "sh", "-c", 'exec tools/lua bin/rtc "$@" ' .. redirection, "sh",
-            table.unpack(arguments) }
+            compat.unpack(arguments) }
           assert_failed(result, 1, "cannot write to standard output: " .. why)
         end
       end)
@@ -299,7 +300,7 @@ describe("rtc", function()
       local break_it = [[package.preload["rtc.cli.message"] = function()
         return { fields = function() error("broken before") end }
       end]]
-      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", table.unpack(to("alice", "hi")) })
+      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", compat.unpack(to("alice", "hi")) })
       assert.equal(1, result.code, result.stderr)
       assert.truthy(result.stderr:find("broken before", 1, true), result.stderr)
     end)
@@ -313,7 +314,7 @@ describe("rtc", function()
           function client.send_room_unicast() error("broken after") end
           return client
         end]]
-      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", table.unpack(to("alice", "hi")) })
+      local result = process.run({ "tools/lua", "-e", break_it, "bin/rtc", compat.unpack(to("alice", "hi")) })
       assert.equal(3, result.code, result.stderr)
       assert.truthy(result.stderr:find("broken after", 1, true), result.stderr)
     end)
@@ -669,7 +670,7 @@ describe("rtc", function()
     local function log_and_sign(own, env)
       local arguments = { "--room", "room", "--to", "alice", "Grüße" }
       local log
-      local sender = tree.start({ "send", table.unpack(arguments) }, { env = env })
+      local sender = tree.start({ "send", compat.unpack(arguments) }, { env = env })
       if own.relay then
         own.relay()
       end
@@ -685,7 +686,7 @@ describe("rtc", function()
       local time = last:match("^compare with: tools/lua bin/rtc sign %-%-time (%d+T%d+Z) … "
         .. "%(the rest as for rtc send%)")
       assert(time, log)
-      local result = tree.run({ "sign", "--time", time, table.unpack(arguments) }, { env = env })
+      local result = tree.run({ "sign", "--time", time, compat.unpack(arguments) }, { env = env })
       assert.equal(0, result.code, result.stderr)
       return log, comparable(log), comparable(result.stdout)
     end
@@ -817,7 +818,7 @@ describe("rtc", function()
 
     it("tells exit code 1, and what to do, when there are none", function()
       for _, form in ipairs { {}, { "--json" } } do
-        local result = run({}, table.unpack(form))
+        local result = run({}, compat.unpack(form))
         assert.same({ 1, "rtc: no keys: set VOLC_ACCESSKEY and VOLC_SECRETKEY, or write ~/.volc/credentials; or try "
           .. "--endpoint sandbox, with `rtc sandbox` running in another terminal\n" }, { result.code, result.stderr })
         assert.equal(4, select(2, result.stdout:gsub("\n", "")))

@@ -1,6 +1,7 @@
 -- A machine whose clock is wrong: corrected once from the service's answer, and remembered.
 
 local clock = require "rtc.clock"
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local rtc = require "rtc"
 local service = require "spec.support.service"
@@ -70,7 +71,7 @@ describe("a client whose clock is wrong", function()
   --- By how many seconds each request of this test was dated off; well signed, they all must be.
   local function dated()
     local off = {}
-    for i, request in ipairs({ table.unpack(server:requests(), before + 1) }) do
+    for i, request in ipairs({ compat.unpack(server:requests(), before + 1) }) do
       assert.is_true(service.is_signed_well(request))
       off[i] = utc.parse_basic(request.headers["x-date"]) - os.time()
     end

@@ -1,6 +1,7 @@
 -- rtc.core's functions on text, and chance.
 local core = require("rtc.core")
 local mime = require("mime")
+local compat = require("spec.support.compat")
 local native = require("spec.support.native")
 local process = require("spec.support.process")
 
@@ -53,15 +54,18 @@ describe("core.utf8_error", function()
     end)
   end
 
-  it("agrees with Lua's own decoder on every string of two bytes", function()
-    for a = 0, 255 do
-      for b = 0, 255 do
-        local text = string.char(a, b)
-        local _, at = utf8.len(text)
-        assert.equal(at, core.utf8_error(text), ("%02x %02x"):format(a, b))
+  local utf8 = rawget(_G, "utf8") -- since 5.3
+  if utf8 then
+    it("agrees with Lua's own decoder on every string of two bytes", function()
+      for a = 0, 255 do
+        for b = 0, 255 do
+          local text = string.char(a, b)
+          local _, at = utf8.len(text)
+          assert.equal(at, core.utf8_error(text), ("%02x %02x"):format(a, b))
+        end
       end
-    end
-  end)
+    end)
+  end
 end)
 
 describe("core.shares", function()
@@ -86,16 +90,18 @@ end)
 
 describe("core.random", function()
   it("gives numbers from 0 on and below 1, of 53 bits that are each 0 and 1", function()
-    local ones, zeros = 0, 0
+    local seen = { [0] = {}, {} } -- by a bit's value and number
     for _ = 1, 200 do
       local number = core.random()
-      assert.equal("float", math.type(number))
-      local bits = math.tointeger(number * 2 ^ 53)
-      assert.is_true(bits and bits >= 0 and bits < 1 << 53, tostring(number))
-      ones, zeros = ones | bits, zeros | ~bits
+      assert.equal("float", compat.number_type(number))
+      local bits = number * 2 ^ 53
+      assert.is_true(bits % 1 == 0 and bits >= 0 and bits < 2 ^ 53, tostring(number))
+      for bit = 1, 53 do
+        seen[bits % 2][bit] = true
+        bits = math.floor(bits / 2)
+      end
     end
-    assert.equal((1 << 53) - 1, ones)
-    assert.equal(-1, zeros)
+    assert.same({ 53, 53 }, { #seen[0], #seen[1] })
   end)
 
   it("gives others in every process, a forked one too, and asks math.random for none", function()
@@ -108,9 +114,9 @@ describe("core.random", function()
       say()
       if pid == 0 then native.leave(0) end
       native.await_end(pid)
-      local number = math.random(2^53)
+      local number = math.random()
       math.randomseed(7)
-      print(number == math.random(2^53) and "untouched")]]
+      print(number == math.random() and "untouched")]]
     local count, seen = 0, {}
     for _ = 1, 2 do
       local ran = process.run({ process.lua, "-e", code })
@@ -137,7 +143,7 @@ end)
 
 it("core has a clock that does not go back", function()
   local last = core.now()
-  assert.equal("float", math.type(last))
+  assert.equal("float", compat.number_type(last))
   for _ = 1, 1000 do
     local now = core.now()
     assert.is_true(now >= last)

@@ -3,6 +3,7 @@
 
 local certificates = require("spec.support.certificates").make()
 local defaults = require "rtc.sandbox.defaults"
+local compat = require("spec.support.compat")
 local fault_server = require "spec.support.fault_server"
 local listen = require "rtc.sandbox.listen"
 local rtc = require "rtc"
@@ -90,7 +91,7 @@ local policies = {
 }
 
 for _, policy in ipairs(policies) do
-  local name, retry, column = table.unpack(policy)
+  local name, retry, column = compat.unpack(policy)
 
   describe("a message, " .. name .. ", whose server", function()
     local sandbox, server, client, receiver
@@ -108,7 +109,7 @@ for _, policy in ipairs(policies) do
       if fault.on_accept then
         server:idle(act.close())
         server:await(function(state) return state.idle == 0 end)
-        server:on_accept(table.unpack(fault.on_accept))
+        server:on_accept(compat.unpack(fault.on_accept))
       else
         assert(send("before it " .. fault[1]))
         server:script(step_of(fault, sandbox.port))
@@ -145,7 +146,7 @@ for _, policy in ipairs(policies) do
 
     for _, fault in ipairs(faults) do
       it(fault[1], function()
-        local says, times, twice = table.unpack(fault[column])
+        local says, times, twice = compat.unpack(fault[column])
         local text = fault[1]
         assert.same({ says, possible_duplicate = twice }, told[text])
         assert.equal(times, got[text] or 0)

@@ -4,6 +4,7 @@
 local engine = require("rtc.engine")
 local json = require("cjson")
 local certificates = require("spec.support.certificates").make()
+local compat = require("spec.support.compat")
 local fault_server = require("spec.support.fault_server")
 local pump = require("spec.support.pump")
 
@@ -499,7 +500,7 @@ for _, transport in ipairs({ "plain", "TLS" }) do
             end
             for _, exchange in ipairs((pump.finish(e, 3))) do
               failed(exchange, { "network" }, { "ProxyFailed" }, false)
-              assert.equal("integer", math.type(exchange.proxy_status))
+              assert.equal("integer", compat.number_type(exchange.proxy_status))
               assert.equal(status, exchange.proxy_status)
             end
             assert.equal(3, proxy:state().requests)

@@ -6,6 +6,7 @@ local child = require("spec.support.child")
 local fault_server = require("spec.support.fault_server")
 local native = require("spec.support.native")
 
+local sh = require("spec.support.process").sh
 local act = fault_server.act
 
 local function exists(path)
@@ -59,7 +60,7 @@ describe("the engine in its process", function()
 
     before_each(function()
       folder = native.path("dns")
-      assert(os.execute("mkdir " .. folder))
+      sh("mkdir " .. folder)
       slow_url = ("http://name.slow.test:%d/slow"):format(server.port)
     end)
 
@@ -274,7 +275,7 @@ describe("the engine in its process", function()
       for _, exchange in ipairs(finish(2)) do
         local n = exchange.id == held[1] and 1 or 2
         assert(exchange.status == 200 and exchange.id == held[n] and exchange.reused, exchange.message)
-        held_on[n] = math.tointeger(json.decode(exchange.body).connection)
+        held_on[n] = ("%d"):format(json.decode(exchange.body).connection)
       end
       say("held on " .. held_on[1] .. " and " .. held_on[2])
       for _, url in ipairs(urls) do
@@ -344,16 +345,17 @@ describe("the engine in its process", function()
   it("may be closed by a finaliser in the middle of a submit", function()
     local process = run([[
       local url = arg[1]
-      require("spec.support.collector").hurry()
+      local collector = require "spec.support.collector"
+      collector.hurry()
       local submitting, amid, ok, problem
       repeat
         local e = engine.new()
         collectgarbage()
         collectgarbage("stop")
-        setmetatable({}, { __gc = function()
+        collector.litter(function()
           amid = submitting
           if amid then e:close() end
-        end })
+        end)
         local given = { url = url }
         collectgarbage("restart") -- the next allocation collects
         submitting = true

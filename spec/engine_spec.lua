@@ -5,6 +5,7 @@ local certificates = require("spec.support.certificates")
 local collector = require("spec.support.collector")
 local cqueues = require("cqueues")
 local engine = require("rtc.engine")
+local compat = require("spec.support.compat")
 local fault_server = require("spec.support.fault_server")
 local native = require("spec.support.native")
 local pump = require("spec.support.pump")
@@ -511,7 +512,7 @@ describe("the engine", function()
       silent:on_accept({ act.drain() })
       server:always("/answer", { act.read(), act.answer({ body = "abc", length = 10 }), act.drain() })
       for _, case in ipairs({ { silent, "/handshake", false }, { server, "/answer", true } }) do
-        local peer, target, sent = table.unpack(case)
+        local peer, target, sent = compat.unpack(case)
         local id = e:submit(request(target, { url = peer.url .. target }))
         pump.await(e, function()
           local state = peer:state()
@@ -548,7 +549,7 @@ describe("the engine", function()
       assert.is_nil(e:cancel(id))
       assert.is_nil(e:cancel(id + 1))
       assert.is_nil(e:cancel(-1))
-      assert.is_nil(e:cancel(math.maxinteger))
+      assert.is_nil(e:cancel(compat.max_integer))
     end)
 
     it("makes room for the next and leaves the others alone", function()
@@ -849,10 +850,10 @@ describe("the engine", function()
         if exchange.code ~= "ConnectFailed" or not exchange.message:find("connect", 1, true) then wrong = wrong + 1 end
       end
       local function litter()
-        setmetatable({}, { __gc = function()
+        collector.litter(function()
           take()
           if count < 1500 then litter() end
-        end })
+        end)
       end
       for _ = 1, 1500 do e:submit({ url = "http://127.0.0.1:1/", proxy = "" }) end
       pump.await(e, function() return e:step() == 1500 end)
@@ -871,7 +872,7 @@ describe("the engine", function()
         each:submit(request("/"))
         pump.await(each, function() return each:step() == 1 end)
         local calm = collector.hurry()
-        for _ = 1, 200 do setmetatable({}, { __gc = function() each:close() end }) end
+        for _ = 1, 200 do collector.litter(function() each:close() end) end
         local ok, exchange = pcall(each.next, each) -- closed before, meanwhile or not yet
         calm()
         if ok and exchange then pump.answered(exchange) end

@@ -1,5 +1,6 @@
 -- What a client tells of its calls: events, counters, and the lines of RTC_DEBUG.
 
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local process = require "spec.support.process"
 local service = require "spec.support.service"
@@ -26,7 +27,7 @@ end
 
 --- What came in this test.
 local function requests()
-  return { table.unpack(server:requests(), before + 1) }
+  return { compat.unpack(server:requests(), before + 1) }
 end
 
 local function send(client, changes)
@@ -92,7 +93,7 @@ describe("a client's events", function()
   }
   for name, story in pairs(stories) do
     it("come in order: " .. name, function()
-      server:script(table.unpack(story[1]))
+      server:script(compat.unpack(story[1]))
       story[2](client)
       assert.equal(story[3], names_of(events))
     end)

@@ -2,6 +2,7 @@
 -- socket and under the default policy of three tries; the server's record of what came is the judge.
 
 local certificates = require("spec.support.certificates").make()
+local compat = require("spec.support.compat")
 local fault_server = require "spec.support.fault_server"
 local rtc = require "rtc"
 
@@ -121,8 +122,8 @@ end
 ---@param row Row
 local function meet(row)
   local server, steps = fault_server.start(row.server), repeated(row[2])
-  server:on_accept(table.unpack(repeated(row.on_accept)))
-  server:script(table.unpack(steps))
+  server:on_accept(compat.unpack(repeated(row.on_accept)))
+  server:script(compat.unpack(steps))
   local client = open(row, server)
   local receipt, err = (row.send or client.send_room_unicast)(client, message)
   assert.same(row.says, told(row.says, receipt, err))

@@ -1,5 +1,6 @@
 -- The client's own rate limit: its arithmetic, whom it counts together, and what the service's limit makes of it.
 
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local limit_cases = require "spec.support.limit_cases"
 local memory = require "rtc.quota.memory"
@@ -282,7 +283,7 @@ describe("a client's rate limit", function()
     assert(send(service.client(server, {
       quota = { store = store, key = "my.game", rate = 7.5, burst = 2, max_wait = 0 },
     })))
-    assert.same({ "name:my.game", 7.5, 2, 0 }, { seen[1], table.unpack(seen, 3) })
+    assert.same({ "name:my.game", 7.5, 2, 0 }, { seen[1], compat.unpack(seen, 3) })
   end)
 end)
 

@@ -1,6 +1,7 @@
 -- What is tried again, when, and what a call tells of its tries.
 
 local certificates = require "spec.support.certificates"
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local native = require "spec.support.native"
 local retry = require "rtc.retry"
@@ -51,7 +52,7 @@ describe("retry.wait", function()
     { { base = 0.2, cap = 0.5 }, throttling, 1, 0, 0.5 }, { { base = 7, cap = 5 }, throttling, 1, 0, 5 },
   }
   for _, case in ipairs(cases) do
-    local policy, err, tries, least, most = table.unpack(case)
+    local policy, err, tries, least, most = compat.unpack(case)
     it(("is anything from %g to %g s"):format(least, most), function()
       local lowest, highest = math.huge, -math.huge
       for _ = 1, 2000 do
@@ -242,7 +243,7 @@ describe("a call", function()
     ["with on_unknown"] = { send, { on_unknown = true, base = 0, cap = 0 } },
     ["by GET, which changes nothing"] = { get, { base = 0, cap = 0 } },
   } do
-    local make, policy = table.unpack(case)
+    local make, policy = compat.unpack(case)
 
     describe("whose outcome is unknown, " .. how, function()
       for name, step in pairs(uncertain) do

@@ -2,6 +2,7 @@
 
 local certificates = require "spec.support.certificates"
 local child = require "spec.support.child"
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
@@ -432,11 +433,11 @@ local function describe_runtime(scheduler)
       assert.equal("rtc.future(pending)", tostring(future))
       for _ = 1, 3 do
         client:spawn(function()
-          assert.same(table.pack(4, nil, "a", nil, "c", nil), table.pack(future:wait(DEADLINE)))
+          assert.same(compat.pack(4, nil, "a", nil, "c", nil), compat.pack(future:wait(DEADLINE)))
           woken = woken + 1
         end)
       end
-      assert.same(table.pack(4, nil, "a", nil, "c", nil), table.pack(future:wait()))
+      assert.same(compat.pack(4, nil, "a", nil, "c", nil), compat.pack(future:wait()))
       assert.is_true(future:done())
       assert.equal("rtc.future(done)", tostring(future))
       await(client, function() return woken == 3 end)

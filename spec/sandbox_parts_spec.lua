@@ -6,6 +6,9 @@ local query = require("rtc.sandbox.query")
 local rooms = require("rtc.sandbox.rooms")
 local sse = require("rtc.sandbox.sse")
 local text = require("rtc.sandbox.text")
+local compat = require("spec.support.compat")
+
+local u = compat.unicode
 
 describe("rooms", function()
   local function receiver(all, user, room)
@@ -141,23 +144,23 @@ end)
 
 describe("text", function()
   it("knows UTF-8", function()
-    local edges = "\u{7FF}\u{800}\u{D7FF}\u{E000}\u{FFFF}\u{10000}\u{10FFFF}"
+    local edges = u "<U+7FF><U+800><U+D7FF><U+E000><U+FFFF><U+10000><U+10FFFF>"
     for _, good in ipairs({ "", "abc\0", "ß", "你好", edges }) do
       assert.is_true(text.is_utf8(good), good)
     end
     for _, bad in ipairs({
-      "\x80", -- a continuation byte alone
-      "\xc3", -- cut short
-      "\xc3\xa9\xa9",
-      "\xe4\xbd",
-      "\xc0\x80", -- overlong
-      "\xe0\x9f\xbf",
-      "\xf0\x8f\xbf\xbf",
-      "\xed\xa0\x80", -- a surrogate
-      "\xf4\x90\x80\x80", -- past U+10FFFF
-      "\xf5\x80\x80\x80",
-      "\xff",
-      "\xe4\xc3\xa9\xbd\xa0", -- one sequence inside another
+      "\128", -- a continuation byte alone
+      "\195", -- cut short
+      "\195\169\169",
+      "\228\189",
+      "\192\128", -- overlong
+      "\224\159\191",
+      "\240\143\191\191",
+      "\237\160\128", -- a surrogate
+      "\244\144\128\128", -- past U+10FFFF
+      "\245\128\128\128",
+      "\255",
+      "\228\195\169\189\160", -- one sequence inside another
     }) do
       assert.is_false(text.is_utf8(bad), (bad:gsub(".", "%0 ")))
     end

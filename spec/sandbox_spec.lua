@@ -210,7 +210,7 @@ end
 
 -- Base64 of so many zero bytes.
 local function base64_of_size(size)
-  return ("AAAA"):rep(size // 3) .. ({ [0] = "", "AA==", "AAA=" })[size % 3]
+  return ("AAAA"):rep(math.floor(size / 3)) .. ({ [0] = "", "AA==", "AAA=" })[size % 3]
 end
 
 local function call(options, peer)
@@ -565,7 +565,7 @@ describe("the sandbox", function()
     end)
 
     it("a body that is not a JSON object", function()
-      local surrogate, latin1 = '{"AppId":"\\ud800"}', '{"AppId":"\xff"}'
+      local surrogate, latin1 = '{"AppId":"\\ud800"}', '{"AppId":"\255"}'
       for _, body in ipairs({ "{", "[]", "null", '"x"', "7", surrogate, latin1, fields() .. "}" }) do
         assert_refused(call({ body = body }), 400, "InvalidParameter.Unmarshal")
       end

@@ -4,7 +4,7 @@ local verify = require("rtc.sandbox.verify")
 
 local function read_vectors()
   local file = assert(io.open("spec/fixtures/signing.json", "rb"))
-  local fixture = cjson.decode(file:read("a"))
+  local fixture = cjson.decode(file:read("*a"))
   file:close()
   local list = {}
   for _, vector in ipairs(fixture.vectors) do

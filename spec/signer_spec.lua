@@ -5,7 +5,7 @@ local collector = require("spec.support.collector")
 
 local function read_file(path)
   local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
+  local text = file:read("*a")
   file:close()
   return text
 end
@@ -259,11 +259,11 @@ describe("signer:sign", function()
         local given = request()
         collectgarbage()
         collectgarbage("stop")
-        setmetatable({}, { __gc = function()
+        collector.litter(function()
           if working then
             amid = signer:sign(other)
           end
-        end })
+        end)
         local calm = collector.hurry()
         collectgarbage("restart") -- the next allocation collects
         working = true
@@ -279,10 +279,11 @@ describe("signer:sign", function()
   it("raises when it is used after it was collected", function()
     local seen
     do
-      local owner = setmetatable({}, { __gc = function(self)
-        seen = { pcall(self.signer.sign, self.signer, request()) }
-      end })
-      owner.signer = core.signer("AKLTtest", "c2VjcmV0", nil, "cn-north-1", "rtc") -- made later: finalised first
+      local owned
+      collector.litter(function()
+        seen = { pcall(owned.sign, owned, request()) }
+      end)
+      owned = core.signer("AKLTtest", "c2VjcmV0", nil, "cn-north-1", "rtc") -- made later: finalised first
     end
     collectgarbage()
     collectgarbage()

@@ -1,14 +1,17 @@
 local core = require "rtc.core"
 local text = require "rtc.text"
+local compat = require "spec.support.compat"
+
+local u = compat.unicode
 
 describe("text that is made printable", function()
   for given, shown in pairs {
     ["plain \\ and \"quoted\""] = "plain \\ and \"quoted\"", ["é 你好 😀"] = "é 你好 😀",
     ["\27[2J\r\n\t\0\127"] = "\\x1B[2J\\x0D\\x0A\\x09\\x00\\x7F", ["é\255"] = "\\xC3\\xA9\\xFF",
-    ["a\u{80}\u{9B}2J\u{9F}\u{A0}"] = "a\\u{80}\\u{9B}2J\\u{9F}\u{A0}",
-    ["\u{61C}\u{200D}\u{200E}\u{200F}\u{2010}"] = "\\u{61C}\u{200D}\\u{200E}\\u{200F}\u{2010}",
-    ["\u{2027}\u{2028}\u{2029}\u{202A}\u{202E}\u{202F}"] = "\u{2027}\\u{2028}\\u{2029}\\u{202A}\\u{202E}\u{202F}",
-    ["\u{2065}\u{2066}\u{2069}\u{206A}\u{FEFF}"] = "\u{2065}\\u{2066}\\u{2069}\u{206A}\\u{FEFF}",
+    [u "a<U+80><U+9B>2J<U+9F><U+A0>"] = u "a\\u{80}\\u{9B}2J\\u{9F}<U+A0>",
+    [u "<U+61C><U+200D><U+200E><U+200F><U+2010>"] = u "\\u{61C}<U+200D>\\u{200E}\\u{200F}<U+2010>",
+    [u "<U+2027><U+2028><U+2029><U+202A><U+202E><U+202F>"] = u "<U+2027>\\u{2028}\\u{2029}\\u{202A}\\u{202E}<U+202F>",
+    [u "<U+2065><U+2066><U+2069><U+206A><U+FEFF>"] = u "<U+2065>\\u{2066}\\u{2069}<U+206A>\\u{FEFF}",
   } do
     it("shows " .. shown, function()
       assert.equal(shown, text.printable(given))
@@ -17,12 +20,12 @@ describe("text that is made printable", function()
   end
 
   it("can be quoted, so that its bytes can be told", function()
-    assert.equal([["a\\b\"c\n\r\t\x1B\u{202E}é"]], text.quoted("a\\b\"c\n\r\t\27\u{202E}é"))
+    assert.equal([["a\\b\"c\n\r\t\x1B\u{202E}é"]], text.quoted(u "a\\b\"c\n\r\t\27<U+202E>é"))
     assert.equal([["\xFF"]], text.quoted("\255"))
   end)
 
   it("can be JSON", function()
-    assert.equal([["a\u0080\u202eé"]], text.without_commands('"a\u{80}\u{202E}é"', "\\u%04x"))
+    assert.equal([["a\u0080\u202eé"]], text.without_commands(u '"a<U+80><U+202E>é"', "\\u%04x"))
   end)
 
   it("is cut between characters, and says how long it was", function()

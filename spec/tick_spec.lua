@@ -1,11 +1,15 @@
 -- A loop of one's own: what its steps do and don't. What all runtimes do is in runtimes_spec.lua.
 
 local child = require "spec.support.child"
+local compat = require "spec.support.compat"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
 local rtc = require "rtc"
 local service = require "spec.support.service"
+local tree = require "spec.support.tree"
+
+local where = compat.where
 
 local act = fault_server.act
 
@@ -242,7 +246,7 @@ describe("a loop", function()
     end
   end)
 
-  it("goes on after a task that raises or yields, and tells of it", function()
+  where(compat.yields_anywhere, it)("goes on after a task that raises or yields, and tells of it", function()
     local told = {}
     for name, fn in pairs {
       raise = function() error("bad luck", 0) end, yield = function() coroutine.yield() end,
@@ -433,7 +437,8 @@ describe("a loop", function()
     assert.equal("rtc: a task raised: nobody waits any more\n", program:stderr())
   end)
 
-  it("counts a call once that is interrupted when its answer is there already", function()
+  where(compat.interrupts_main, it)("counts a call once that is interrupted when its answer is there", function()
+    server:script(service.accepts_after "both", service.accepts_after "both")
     local program = child.start([[
       local rtc = require "rtc"
       local client = rtc.new { retry = false }
@@ -450,8 +455,15 @@ describe("a loop", function()
       say(client.runtime.pending())
     ]], {}, { stdin = "pipe", env = service.environment(server) })
     finally(function() program:close() end)
+    server:await(function(state) return state.waiting == 2 end)
+    program:kill "STOP" -- so that both answers are there when it goes on
+    tree.await(function()
+      return io.open(("/proc/%d/stat"):format(program.pid)):read("*a"):match "%) T "
+    end, "the program to stop")
+    server:release "both"
+    server:await(function(state) return state.idle == 2 end)
+    program:kill "CONT"
     assert.equal("in the task", program:line(), program:stderr())
-    server:await(function(state) return state.complete == 2 and state.idle == 2 end)
     program:kill "INT"
     program:write "go on\n"
     assert.matches("^false\t.*interrupted!$", program:line())

@@ -1,3 +1,4 @@
+local compat = require "spec.support.compat"
 local process = require "spec.support.process"
 local utc = require "rtc.utc"
 
@@ -9,7 +10,7 @@ describe("a time", function()
     for text, seconds in pairs(cases) do
       it("is " .. text, function()
         assert.equal(seconds, parse(text))
-        assert.equal("integer", math.type(parse(text)))
+        assert.equal("integer", compat.number_type(parse(text)))
       end)
     end
   end

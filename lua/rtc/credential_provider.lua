@@ -73,7 +73,7 @@ local function fetch(self)
   end
   local life = keys.expires and keys.expires - self.now()
   if life and life <= 0 then
-    return ("gave keys that expired %.0f seconds ago"):format(-life)
+    return ("gave keys that expired %.0f seconds ago"):format(math.abs(life))
   end
   self.made, self.masked, self.expires = signer, text.masked(keys.access_key), keys.expires
   self.renew_at = life and keys.expires - math.min(EARLY, life / 2)

@@ -75,7 +75,12 @@ function text.name(value)
   if kind == "string" then
     return text.excerpt(value, 64)
   end
-  return (kind == "number" or kind == "boolean") and tostring(value) or "a " .. kind
+  if kind == "number" then
+    local shown = tostring(value)
+    -- Where all numbers are floats a long whole one would lose its digits.
+    return shown:find("e+", 1, true) and math.abs(value) <= 2 ^ 53 and ("%.0f"):format(value) or shown
+  end
+  return kind == "boolean" and tostring(value) or "a " .. kind
 end
 
 --- What was raised, or given as a reason: `tostring` of it may run code that raises.

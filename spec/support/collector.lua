@@ -1,4 +1,4 @@
---- Makes the collector work harder than usual: each Lua has words of its own for that.
+--- Makes the collector work, harder than usual too: each Lua has words of its own for that.
 
 local collector = {}
 
@@ -18,6 +18,19 @@ function collector.hurry()
     set("pause", pause)
     set("stepmul", speed)
   end
+end
+
+--- Leaves something to collect, with a finaliser: in 5.1 tables have none.
+---@param finaliser fun()
+---@return userdata|table  for who wants to keep it
+function collector.litter(finaliser)
+  local newproxy = rawget(_G, "newproxy")
+  if newproxy then
+    local proxy = newproxy(true)
+    getmetatable(proxy).__gc = finaliser
+    return proxy
+  end
+  return setmetatable({}, { __gc = finaliser })
 end
 
 return collector

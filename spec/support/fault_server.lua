@@ -126,7 +126,7 @@ end
 ---@return FaultServer
 function fault_server.start(options)
   options = options or {}
-  local child = process.spawn({ process.lua, here .. "/fault_server_process.lua",
+  local child = process.spawn({ process.server_lua, here .. "/fault_server_process.lua",
     json.encode(options) })
   local line = child:line()
   local port, control_port = (line or ""):match("^(%d+) (%d+)$")

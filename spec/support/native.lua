@@ -1,5 +1,5 @@
 --- Compiles native.c into the run's temporary folder and loads it: the system calls behind the other helpers.
---- A process started by the specs loads the library that its parent compiled.
+--- A process started by the specs loads the library that its parent compiled, or compiles one for its own Lua.
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)[/\\][^/\\]*$") or "."
 
@@ -7,34 +7,42 @@ local function quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
+--- What a command prints, and whether it succeeded: in 5.1 closing the pipe does not tell.
 local function output_of(command)
-  local pipe = assert(io.popen(command .. " 2>&1"))
+  local pipe = assert(io.popen("{ " .. command .. "; } 2>&1 && printf +"))
   local text = pipe:read("*a")
-  local ok = pipe:close()
-  return ok and text, text
+  pipe:close()
+  local output = text:match("^(.*)%+$")
+  return output, text
 end
 
---- Where the headers of the running Lua are: Debian's folders, or RTC_LUA_INCLUDE.
+--- The running Lua: "luajit", or its version.
+local lua_name = rawget(_G, "jit") and "luajit" or _VERSION:match("%d%.%d")
+
+--- Where its headers are: Debian's folders, or RTC_LUA_INCLUDE if it is the Lua that the specs run on.
 local function include_folder()
-  local name = rawget(_G, "jit") and "luajit-2.1" or ("lua" .. _VERSION:match("%d%.%d"))
-  return os.getenv("RTC_LUA_INCLUDE") or ("/usr/include/" .. name)
+  local debian = "/usr/include/" .. (lua_name == "luajit" and "luajit-2.1" or "lua" .. lua_name)
+  return not os.getenv("RTC_SPEC_FOLDER") and os.getenv("RTC_LUA_INCLUDE") or debian
 end
 
---- Compiles a C file of this folder into a shared library.
+--- Compiles a C file of this folder into a shared library, once a run and Lua.
 ---@param folder string where the library goes
----@param name string the file's name without `.c`; also the library's
+---@param name string the file's name without `.c`
 ---@return string path of the library
 local function compile(folder, name)
-  local library = folder .. "/" .. name .. ".so"
-  -- A sanitizer that the specs run under is not for the compiler.
-  local ok, text = output_of(("LD_PRELOAD= %s -O1 -Wall -Wextra -shared -fPIC -I%s -o %s %s -ldl -pthread"):format(
-    os.getenv("CC") or "cc", quote(include_folder()), quote(library), quote(here .. "/" .. name .. ".c")))
-  if not ok or not io.open(library, "rb") then error("cannot compile " .. name .. ".c: " .. text) end
+  local library = ("%s/%s-%s.so"):format(folder, name, lua_name)
+  local file = io.open(library, "rb")
+  if file then
+    file:close()
+    return library
+  end
+  -- A sanitizer that the specs run under is not for the compiler. Two processes may come here at once.
+  local output, problem = output_of(
+    ("LD_PRELOAD= %s -O1 -Wall -Wextra -shared -fPIC -I%s -o %s.$$ %s -ldl -pthread && mv %s.$$ %s"):format(
+      os.getenv("CC") or "cc", quote(include_folder()), quote(library), quote(here .. "/" .. name .. ".c"),
+      quote(library), quote(library)))
+  if not output then error("cannot compile " .. name .. ".c: " .. problem) end
   return library
-end
-
-local function load(library)
-  return assert(package.loadlib(library, "luaopen_native"))()
 end
 
 -- busted loads each spec file's modules anew; one library, one folder and one guard are enough for all of them.
@@ -43,15 +51,10 @@ local KEY = "rtc.spec.native"
 if registry[KEY] then return registry[KEY] end
 
 local inherited = os.getenv("RTC_SPEC_FOLDER")
-local native
-
-if inherited then
-  native = load(inherited .. "/native.so")
-  native.folder = inherited
-else
-  local folder = assert(output_of("mktemp -d")):gsub("%s+$", "")
-  native = load(compile(folder, "native"))
-  native.folder = folder
+local folder = inherited or assert(output_of("mktemp -d")):gsub("%s+$", "")
+local native = assert(package.loadlib(compile(folder, "native"), "luaopen_native"))()
+native.folder = folder
+if not inherited then
   assert(native.start_guard(folder))
 end
 registry[KEY] = native
@@ -60,12 +63,6 @@ registry[KEY] = native
 ---@param name string
 ---@return string path of the library
 function native.compile(name)
-  local library = native.folder .. "/" .. name .. ".so"
-  local file = io.open(library, "rb")
-  if file then
-    file:close()
-    return library
-  end
   return compile(native.folder, name)
 end
 

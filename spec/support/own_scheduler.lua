@@ -9,7 +9,7 @@ local metatable = { __index = methods }
 
 function methods.current(_)
   local co, main = coroutine.running()
-  if main then
+  if main or not co then -- as 5.1 says it
     return nil, "nothing can wait here: this is no task of the spec's scheduler", "Start a task for it."
   end
   return { co = co }

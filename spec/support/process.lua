@@ -3,6 +3,7 @@
 --- Each process leads its own group, and no group outlives the test run: the group is killed when its object is
 --- closed or collected, and by the guard (native.c) when the runner itself ends in whatever way.
 
+local collector = require("spec.support.collector")
 local native = require("spec.support.native")
 
 local process = {}
@@ -10,10 +11,16 @@ local process = {}
 --- The Lua that runs the specs, for a process of the same (tools/env.sh).
 process.lua = os.getenv("RTC_LUA") or "lua5.4"
 
---- The environment variable that only this Lua reads: LUA_PATH_5_4 of "LUA_PATH".
+--- The Lua of the programs that answer the specs: in PUC 5.1 nothing can wait across pcall or an iterator.
+process.server_lua = "lua5.4"
+
+--- The environment variable that this Lua reads: LUA_PATH_5_4 of "LUA_PATH", but 5.1 and LuaJIT have none of their own.
 ---@param name string
 ---@return string
 function process.lua_variable(name)
+  if _VERSION == "Lua 5.1" then
+    return name
+  end
   return name .. "_" .. _VERSION:match("%d%.%d"):gsub("%.", "_")
 end
 
@@ -78,6 +85,7 @@ function process.spawn(argv, options)
   native.close(stdin)
   native.close(stdout)
   native.close(stderr)
+  self.collected = collector.litter(function() self:close() end)
   return setmetatable(self, metatable)
 end
 
@@ -181,8 +189,6 @@ function methods:close()
   os.remove(self.error_path)
 end
 
-metatable.__gc = methods.close
-metatable.__close = methods.close
 
 --- Runs a process to its end.
 ---@param argv string[]
@@ -198,6 +204,13 @@ function process.run(argv, options)
     error(("%s did not end in time; stdout: %q; stderr: %q"):format(argv[1], stdout, child:stderr()), 2)
   end
   return { code = code, how = how, stdout = stdout, stderr = child:stderr() }
+end
+
+--- Runs a script by sh, which must succeed.
+---@param script string
+function process.sh(script)
+  local result = process.run({ "sh", "-ec", script })
+  assert(result.code == 0, result.stdout .. result.stderr)
 end
 
 return process

@@ -1,5 +1,6 @@
 --- Every runtime that a client can go by, each with a way to run something in it: so that one spec can be run in all.
 
+local compat = require "spec.support.compat"
 local native = require "spec.support.native"
 local own_scheduler = require "spec.support.own_scheduler"
 
@@ -18,11 +19,13 @@ local DEADLINE = 30
 --- Runs `fn` and keeps what it raises.
 local function kept(fn, ...)
   local result = {}
-  local arguments = table.pack(...)
+  local arguments = compat.pack(...)
   return result, function()
-    result.ok, result.raised = xpcall(fn, function(raised)
+    result.ok, result.raised = xpcall(function()
+      fn(compat.unpack(arguments, 1, arguments.n))
+    end, function(raised)
       return type(raised) == "string" and debug.traceback(raised, 2) or raised
-    end, table.unpack(arguments))
+    end)
   end
 end
 

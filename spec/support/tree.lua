@@ -12,7 +12,7 @@ local DEADLINE = 20 -- seconds
 ---@return string path
 function tree.home(files)
   local home = native.path("home")
-  assert(os.execute("mkdir -p " .. home .. "/.volc"))
+  process.sh("mkdir -p " .. home .. "/.volc")
   for path, bytes in pairs(files or {}) do
     local file = assert(io.open(home .. "/" .. path, "wb"))
     assert(file:write(bytes))
