@@ -8,6 +8,8 @@ local receipts = require "rtc.receipt"
 local retry = require "rtc.retry"
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 local attempt = {}
 
 local json_headers = { { "Content-Type", "application/json" } }

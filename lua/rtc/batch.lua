@@ -5,6 +5,8 @@ local errors = require "rtc.error"
 local fields = require "rtc.fields"
 local receipts = require "rtc.receipt"
 
+require "rtc.interpreted" ()
+
 local batch = {}
 
 local function slice(list, first, last)

@@ -14,6 +14,8 @@ local send_all = require "rtc.send_all"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 local client = {}
 
 ---@class rtc.Client

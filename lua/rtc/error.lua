@@ -6,6 +6,8 @@ local api = require "rtc.api"
 local core = require("rtc.native").load("rtc.core")
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 ---@class rtc.Error
 ---@field kind "argument"|"config"|"quota"|"network"|"timeout"|"cancelled"|"gateway"|"service"|"response"
 ---@field code string  the service's own dotted code, or ours (`InvalidArgument`, `ConnectFailed`, `BadAnswer` …)

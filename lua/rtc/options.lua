@@ -8,6 +8,8 @@ local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 local utc = require "rtc.utc"
 
+require "rtc.interpreted" ()
+
 local options = {}
 
 --- Checks by type: each gives the value to use, or nil and what is wrong with the one given.

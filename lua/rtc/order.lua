@@ -2,6 +2,8 @@
 
 local fields = require "rtc.fields"
 
+require "rtc.interpreted" ()
+
 local order = {}
 
 ---@class rtc.Ordered  a message in the order

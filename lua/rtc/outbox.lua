@@ -3,6 +3,8 @@
 local errors = require "rtc.error"
 local outbox_log = require "rtc.outbox_log"
 
+require "rtc.interpreted" ()
+
 local outbox = {}
 
 ---@class rtc.Outbox.Options

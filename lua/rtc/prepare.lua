@@ -8,6 +8,8 @@ local options = require "rtc.options"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 local prepare = {}
 
 --- What a call of an action may hold: its fields, then the settings of the call.

@@ -9,6 +9,8 @@ local native = require "rtc.native"
 local suggest = require "rtc.suggest"
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 local runtime = {}
 
 ---@class rtc.Request  one try, as `rtc.engine` takes it

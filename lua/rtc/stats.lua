@@ -2,6 +2,8 @@
 
 local text = require "rtc.text"
 
+require "rtc.interpreted" ()
+
 local stats = {}
 
 ---@class rtc.Stats

@@ -1,5 +1,7 @@
 --- A condition variable: tasks wait for it, and whoever made it so wakes them all.
 
+require "rtc.interpreted" ()
+
 local condition = {}
 
 ---@class rtc.Condition
