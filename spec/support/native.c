@@ -419,6 +419,25 @@ static int n_in_another_state(lua_State *L)
     return 1;
 }
 
+#ifdef LUA_JITLIBNAME
+/* can_yield(): whether the caller can. (nginx's own coroutine table has no isyieldable.) */
+static int n_can_yield(lua_State *L)
+{
+    lua_pushboolean(L, lua_isyieldable(L));
+    return 1;
+}
+#endif
+
+/* keep_children(): nothing of the program waits for its children but `reap`. */
+static int n_keep_children(lua_State *L)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    if (sigaction(SIGCHLD, &action, NULL) < 0)
+        return fail(L, "sigaction");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int n_now(lua_State *L)
 {
     struct timespec now;
@@ -471,6 +490,10 @@ static const luaL_Reg functions[] = {
     {"full_listener", n_full_listener},
     {"interrupt_after", n_interrupt_after},
     {"in_another_state", n_in_another_state},
+#ifdef LUA_JITLIBNAME
+    {"can_yield", n_can_yield},
+#endif
+    {"keep_children", n_keep_children},
     {"now", n_now},
     {"sleep", n_sleep},
     {"environment", n_environment},
