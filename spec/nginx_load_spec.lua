@@ -113,6 +113,93 @@ describe("nginx", function()
     return tree.await(function() return running:log():find(text, 1, true) end, "a line in the error log: " .. text)
   end
 
+  describe("whose timers are all in use", function()
+    --- A timer that runs until /release, or until the worker exits.
+    local HOG = [[
+      lua_shared_dict spec 100k;
+      init_worker_by_lua_block {
+        ngx.timer.at(0, function()
+          ngx.log(ngx.NOTICE, "the hog runs")
+          while not ngx.shared.spec:get "released" and not ngx.worker.exiting() do
+            ngx.sleep(0.01)
+          end
+        end)
+      }
+    ]]
+    local RELEASE = 'location = /release { content_by_lua_block { ngx.shared.spec:set("released", true) } }'
+    local DROPPED = "1 lua_max_running_timers are not enough"
+
+    local function start_hogged()
+      start { http = "lua_max_running_timers 1;" .. http(server.url) .. HOG,
+        server = LOCATIONS .. RELEASE }
+      await_log "the hog runs"
+    end
+
+    it("and drops one: what it was to send is sent by a later one", function()
+      start_hogged()
+      for n = 1, 3 do
+        running:get("/queue?n=" .. n)
+      end
+      await_log(DROPPED)
+      assert.same({}, server:requests())
+      running:request { path = "/release" }
+      server:await(function(state) return state.complete == 3 end)
+      assert.equal("true", running:get "/drain")
+      assert.equal(0, json.decode(running:get "/stats").outbox.in_flight)
+      assert.same({ 1, 1, 1 }, deliveries(server))
+    end)
+
+    it("and drops that one, too: it is sent when the next is enqueued", function()
+      start_hogged()
+      running:get "/queue?n=1"
+      tree.await(function() return select(2, running:log():gsub(DROPPED, "")) == 2 end, "two dropped timers")
+      running:request { path = "/release" }
+      running:get "/queue?n=2"
+      server:await(function(state) return state.complete == 2 end)
+      assert.same({ 1, 1 }, deliveries(server))
+    end)
+
+    it("and exits: it is sent at the exit, or told of", function()
+      start_hogged()
+      running:get "/queue?n=1"
+      await_log(DROPPED)
+      running:signal "QUIT"
+      assert.equal(0, running.process:wait())
+      local log = running:log()
+      assert.equal(1, (deliveries(server)[1] or 0) + last_words(log))
+      assert.no_matches("exited on signal", log, 1, true)
+    end)
+
+    it("and takes none more: enqueue says so", function()
+      start { http = "lua_max_pending_timers 1;" .. http(server.url) .. [[
+        init_worker_by_lua_block { ngx.timer.at(1000, function() end) }]],
+        server = LOCATIONS .. [[ location = /enqueue {
+          content_by_lua_block { ngx.print(tostring(select(2, client:enqueue(message(1))))) }
+        }]] }
+      local said = running:get "/enqueue"
+      assert.matches("NoTask: nginx made no timer: too many pending timers", said, 1, true)
+      assert.matches("lua_max_pending_timers", said, 1, true)
+      assert.equal(0, json.decode(running:get "/stats").outbox.in_flight)
+    end)
+  end)
+
+  it("exits: there a message can neither be sent nor enqueued, which is an error", function()
+    start { http = http(server.url) .. [[
+      exit_worker_by_lua_block {
+        ngx.log(ngx.NOTICE, "sending: ", tostring(select(2, client:send_room_unicast(message(1)))))
+        ngx.log(ngx.NOTICE, "enqueuing: ", tostring(select(2, client:enqueue(message(1)))))
+        client:close()
+        ngx.log(ngx.NOTICE, "that was all")
+      }]], server = LOCATIONS }
+    running:signal "QUIT"
+    assert.equal(0, running.process:wait())
+    local log = running:log()
+    assert.matches("sending: [^\n]*nothing can wait in nginx's phase exit_worker", log)
+    assert.matches("enqueuing: [^\n]*nginx has no timers in its phase exit_worker", log)
+    assert.matches("that was all", log, 1, true)
+    assert_sound(log)
+  end)
+
   describe("that ends while messages wait", function()
     local WAITING, ON_THEIR_WAY = 40, 16
 

@@ -21,8 +21,11 @@ local CAN_WAIT = {
   rewrite = true, server_rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
 }
 local ADVICE = "Send in a rewrite, access, content or certificate phase, or in a timer (ngx.timer.at(0, …)); "
-  .. "client:enqueue{…} takes a message in every phase but init, and sends it on a timer."
+  .. "client:enqueue{…} takes a message in every phase but init and exit_worker, and sends it on a timer."
 local INIT_ADVICE = "Make the client there, and send from init_worker_by_lua on: each worker sends for itself."
+
+--- Where timers don't work, and what to do instead.
+local NO_TIMERS = { init = INIT_ADVICE, exit_worker = "Send before: this worker makes no connection any more." }
 
 --- Seconds that nginx's timers can take.
 local LONGEST = 1000000
@@ -30,13 +33,15 @@ local LONGEST = 1000000
 local GRACE = 1
 --- Seconds between two looks at whether something was killed.
 local LOOK = 0.1
+--- Seconds after which a timer looks whether nginx dropped another one.
+local STRAGGLE = 1
 
 function methods:current()
   local phase = ngx.get_phase()
   if CAN_WAIT[phase] then
     return {}
   end
-  return nil, ("nothing can wait in nginx's phase %s"):format(phase), phase == "init" and INIT_ADVICE or ADVICE
+  return nil, ("nothing can wait in nginx's phase %s"):format(phase), NO_TIMERS[phase] or ADVICE
 end
 
 function methods:park(waiter, seconds)
@@ -57,18 +62,40 @@ function methods:start(fn, died)
   return ngx.thread.spawn(protected(fn, died))
 end
 
+--- Tasks of this worker that no timer has begun yet, the oldest first.
+local tasks = {}
+--- When the last timer that was made for stragglers is due.
+local straggle_due = 0
+
+--- What a timer does: it begins all that wait, for it may be the only one that nginx did not drop.
+local function begin_tasks()
+  while tasks[1] do
+    ngx.thread.spawn(table.remove(tasks, 1))
+  end
+end
+
+--- nginx drops a timer, and tells only its log, when too many run in the moment that it is due. So for what waits there
+--- is a later one, too; while the worker exits, that one comes at once.
+local function look_for_stragglers()
+  local now = core.now()
+  if tasks[1] and now >= straggle_due and not NO_TIMERS[ngx.get_phase()] and ngx.timer.at(STRAGGLE, begin_tasks) then
+    straggle_due = now + STRAGGLE
+  end
+end
+
 --- A timer of its own, which no request ends.
 function methods:detach(fn, died)
-  if ngx.get_phase() == "init" then
-    return nil, "nginx has no timers in its phase init", INIT_ADVICE
+  local phase = ngx.get_phase()
+  if NO_TIMERS[phase] then
+    return nil, "nginx has no timers in its phase " .. phase, NO_TIMERS[phase]
   end
-  local run = protected(fn, died)
-  local started, problem = ngx.timer.at(0, function()
-    run()
-  end)
-  if not started then
+  tasks[#tasks + 1] = protected(fn, died)
+  local made, problem = ngx.timer.at(0, begin_tasks)
+  if not made then
+    tasks[#tasks] = nil
     return nil, "nginx made no timer: " .. problem, "Allow more by lua_max_pending_timers and lua_max_running_timers."
   end
+  look_for_stragglers()
   return true
 end
 
@@ -236,7 +263,7 @@ function methods:runtime(options)
     changed:broadcast()
   end
 
-  function runtime.progress() end -- nginx goes on by itself
+  runtime.progress = look_for_stragglers -- all else goes on by itself
 
   --- What is on its way notices within LOOK seconds.
   function runtime.close()
