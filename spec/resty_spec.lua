@@ -201,6 +201,13 @@ describe("inside nginx a client", function()
     assert.same({ 2, 6 }, { server:state().most_open, #server:requests() })
   end)
 
+  it("leaves no error in nginx's log while it waits for an answer", function()
+    server:always(nil, { act.read(), act.sleep(0.3), act.answer(service.acceptance()) })
+    start { http = http(server):gsub("lua_socket_log_errors off;", ""), server = location("/", "content", SEND) }
+    assert.matches("accepted", running:get(), 1, true)
+    assert.no_matches("[error]", running:log(), 1, true)
+  end)
+
   it("opens connections ahead", function()
     server:always("/", { act.read(), act.answer { status = 404, body = "", length = 0 } })
     start { http = http(server), server = location("/connect", "content", [[

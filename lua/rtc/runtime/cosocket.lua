@@ -7,8 +7,9 @@ local cosocket = {}
 
 --- Bytes that are read at once.
 local PIECE = 65536
---- Seconds between two looks at whether the client was closed.
-local LOOK = 0.1
+--- Seconds between two looks at whether the client was closed. At each one nginx logs an error (the read timed out),
+--- unless lua_socket_log_errors is off: most answers must come earlier.
+local LOOK = 1
 --- Seconds for what a server may have said before it had read everything.
 local EARLY = 0.05
 --- Exchanges that may wait for a connection: more than a client takes (max_pending).

@@ -265,7 +265,7 @@ function methods:runtime(options)
 
   runtime.progress = look_for_stragglers -- all else goes on by itself
 
-  --- What is on its way notices within LOOK seconds.
+  --- What is on its way notices within a second.
   function runtime.close()
     closed = true
     waits.wake_all(scheduler)
