@@ -1,10 +1,17 @@
 -- Real nginx under load: what becomes of messages while it throttles, reloads, ends, drops timers and aborts requests.
 
+local cqueues = require "cqueues"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
+local native = require "spec.support.native"
 local nginx = require "spec.support.nginx"
 local service = require "spec.support.service"
 local tree = require "spec.support.tree"
+
+local act = fault_server.act
+
+local DEADLINE = 20 -- seconds
+local CONNECTIONS = 32
 
 --- Directives that make the client `client`, once a worker, and `message(number)`. Its failures are in the error log.
 local function http(endpoint, changes)
@@ -83,6 +90,50 @@ local function assert_sound(log)
   assert.no_matches("exited on signal", log, 1, true)
   assert.no_matches("%[alert%]", log)
   assert.no_matches("%[error%]", log)
+end
+
+--- Makes requests as fast as nginx answers, some at a time, each with the next number, while `main` runs beside.
+---@param running SpecNginx
+---@param paths string[]  taken in turn
+---@param main fun(made: fun(): integer)  when it returns, no more are begun; `made` counts the answers so far
+---@return table<integer, { path: string, answer: string|nil, problem: string|nil }>  by number
+local function under_load(running, paths, main)
+  local loop, results, number, answers, over = cqueues.new(), {}, 0, 0, false
+  local function take_number()
+    number = number + 1
+    results[number] = { path = paths[number % #paths + 1] }
+    return number
+  end
+  for _ = 1, CONNECTIONS do
+    loop:wrap(function()
+      while not over do
+        local n = take_number()
+        local result = results[n]
+        local ok, answer = pcall(running.request, running, { path = ("%s?n=%d"):format(result.path, n) })
+        if ok and answer.status == 200 then
+          result.answer, answers = answer.body, answers + 1
+        else
+          result.problem = ok and tostring(answer.status) or tostring(answer)
+          cqueues.sleep(0.01)
+        end
+      end
+    end)
+  end
+  loop:wrap(function()
+    main(function() return answers end)
+    over = true
+  end)
+  assert(loop:loop())
+  return results
+end
+
+--- Waits for a condition, and lets the load go on meanwhile.
+local function await(condition, what)
+  local deadline = native.now() + DEADLINE
+  while not condition() do
+    assert(native.now() < deadline, "waited in vain for " .. what)
+    cqueues.sleep(0.01)
+  end
 end
 
 describe("nginx", function()
@@ -251,6 +302,84 @@ describe("nginx", function()
       end
       assert.equal(0, last_words(log))
       assert_sound(log)
+    end)
+  end)
+
+  describe("under load", function()
+    --- What became of each number, by the service, the log and the answers: delivered once, or told of.
+    local function assert_none_lost(results, may_be_cut)
+      local log, delivered = running:log(), deliveries(server)
+      local queued, queued_count = logged(log, "queued")
+      local begun, failed = logged(log, "begun"), logged(log, "failed")
+      local missing = 0
+      for n, result in ipairs(results) do
+        local times = delivered[n] or 0
+        assert.is_true(times <= 1, ("%d was delivered %d times"):format(n, times))
+        if queued[n] then
+          missing = missing + (times == 0 and not failed[n] and 1 or 0)
+          assert.is_true(times == 0 or failed[n] ~= "not", n)
+        elseif result.path == "/send" then
+          assert.is_true(result.answer ~= "accepted" or times == 1, n)
+          assert.is_true(result.answer ~= "not_sent" or times == 0, n)
+          assert.is_true(may_be_cut or not begun[n] or result.answer ~= nil, n .. ": " .. tostring(result.problem))
+        end
+      end
+      assert.is_true(queued_count > 0)
+      return missing, log
+    end
+
+    local function reload()
+      local seen = running:get "/worker"
+      running:signal "HUP"
+      await(function() return running:get "/worker" ~= seen end, "another worker")
+    end
+
+    local function refuses()
+      local connected, connection = pcall(running.connect, running)
+      if connected then
+        connection:close()
+      end
+      return not connected
+    end
+
+    local function start_loaded(pieces)
+      server:always(nil, { act.read(), act.sleep(0.02), act.answer(service.acceptance()) })
+      pieces.workers = 2
+      pieces.http, pieces.server = http(server.url), LOCATIONS
+      start(pieces)
+    end
+
+    it("reloads again and again, and quits: each message is delivered once or told of", function()
+      start_loaded {}
+      local results = under_load(running, { "/send", "/queue" }, function(made)
+        for _ = 1, 4 do
+          local before = made()
+          reload()
+          await(function() return made() > before + 50 end, "answers")
+        end
+        running:signal "QUIT"
+        await(refuses, "nginx to refuse connections")
+      end)
+      assert.equal(0, running.process:wait())
+      local missing, log = assert_none_lost(results)
+      assert.equal(0, missing)
+      assert.equal(0, last_words(log))
+      assert_sound(log)
+      print(("\n  reload: %d requests, %d messages delivered"):format(#results, server:state().complete))
+    end)
+
+    it("ends at once: what is lost is counted in the error log", function()
+      start_loaded {}
+      local results = under_load(running, { "/send", "/queue" }, function(made)
+        await(function() return made() > 200 end, "answers")
+        running:signal "TERM"
+        await(refuses, "nginx to refuse connections")
+      end)
+      assert.equal(0, running.process:wait())
+      local missing, log = assert_none_lost(results, true)
+      assert.is_true(missing <= last_words(log), missing .. " are missing, and " .. last_words(log) .. " told of")
+      assert_sound(log)
+      print(("\n  TERM: %d requests, %d missing, %d told of"):format(#results, missing, last_words(log)))
     end)
   end)
 end)
