@@ -130,6 +130,29 @@ describe("inside nginx a client", function()
     end)
   end
 
+  it("tells a handler of what gives way in the log phase, where there are no coroutines", function()
+    server:always(nil, service.accepts_after "released")
+    start {
+      http = http(server, "outbox = { entries = 1, concurrency = 1 }") .. [[
+        lua_shared_dict told 100k;
+        init_worker_by_lua_block {
+          client:on("failure", function(event) ngx.shared.told:set("code", event.err.code) error "in the handler" end)
+        }]],
+      server = [[location / {
+        content_by_lua_block { ngx.print(ngx.shared.told:get "code" or "nothing") }
+        log_by_lua_block { assert(client:enqueue(message)) }
+      }]],
+    }
+    assert.equal("nothing", running:get())
+    server:await(function(state) return state.waiting == 1 end)
+    for _ = 1, 2 do
+      assert.equal("nothing", running:get())
+    end
+    assert.equal("OutboxFull", running:get())
+    assert.matches("a handler of the event `failure` raised: [^\n]*in the handler", running:log())
+    assert.no_matches("[error]", running:log(), 1, true)
+  end)
+
   it("can be made in init, and says that it can neither send nor queue there", function()
     start { http = [[
       init_by_lua_block {

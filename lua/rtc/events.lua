@@ -59,14 +59,19 @@ function methods:has(name)
 end
 
 --- What went wrong in a handler; nil: nothing. It runs in a coroutine of its own, so that what it raises, or its
---- yielding, does not become the call's.
+--- yielding, does not become the call's. Some of nginx's phases have no coroutines (log): in those nothing can yield.
 local function run(fn, event)
-  local handler = coroutine.create(fn)
-  local ok, raised = coroutine.resume(handler, event)
+  local made, handler = pcall(coroutine.create, fn)
+  local ok, raised
+  if made then
+    ok, raised = coroutine.resume(handler, event)
+  else
+    ok, raised = pcall(fn, event)
+  end
   if not ok then
     return "raised: " .. text.raised(raised)
   end
-  return coroutine.status(handler) ~= "dead" and "yielded, and was left there" or nil
+  return made and coroutine.status(handler) ~= "dead" and "yielded, and was left there" or nil
 end
 
 --- Tells everyone who asked. What goes wrong in a handler must not change what becomes of a message: the log is told.
