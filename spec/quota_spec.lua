@@ -309,7 +309,7 @@ describe("a rate limit that several workers share", function()
     assert.same({ 2, "QuotaExceeded", 1 }, { count, err.code, err.retry_after })
     assert.matches("the worker sends 1 messages a second already (quota.rate divided by the number of workers)",
       err.message, 1, true)
-    assert.matches("`lua_shared_dict rtc_quota 100k;`", err.advice, 1, true)
+    assert.matches("`lua_shared_dict rtc_quota 1m;`", err.advice, 1, true)
     assert.equal(6, (burst_of({}, { workers = 4 })))
   end)
 

@@ -195,7 +195,7 @@ describe("the count in a lua_shared_dict", function()
 
   describe("of a name that no dict has", function()
     it("is an error that says what to write", function()
-      assert.equal("there is no lua_shared_dict other: write `lua_shared_dict other 100k;` into the http block of "
+      assert.equal("there is no lua_shared_dict other: write `lua_shared_dict other 1m;` into the http block of "
         .. "nginx.conf", nginx.run([[
           local _, problem = pcall(require("rtc.quota.shdict").new, "other")
           ngx.print(problem)
@@ -235,7 +235,8 @@ describe("the count in a lua_shared_dict", function()
       ngx.print(err.code, ": ", err.message, "; ", tostring(others() == count))
     ]], { http = "lua_shared_dict other 32k;" })
     assert.equal("QuotaStoreFailed: the store of the rate limit (quota.store) raised: lua_shared_dict other is full: "
-      .. "make it larger in nginx.conf, by some 150 bytes for each message a second; true", answer)
+      .. "make it larger in nginx.conf. It takes some 150 bytes for each message a second, and as many again for each "
+      .. "second of quota.max_wait; true", answer)
   end)
 
   it("takes the room of what has ended, whatever is older", function()

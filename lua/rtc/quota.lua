@@ -28,7 +28,7 @@ local quota = {}
 local methods = {}
 local metatable = { __index = methods, __name = "rtc.quota" }
 
-local SHARE = "Let nginx's workers share one limit: write `lua_shared_dict rtc_quota 100k;` into the http block of "
+local SHARE = "Let nginx's workers share one limit: write `lua_shared_dict rtc_quota 1m;` into the http block of "
   .. "nginx.conf. "
 
 local function refused(self, call, retry_after)

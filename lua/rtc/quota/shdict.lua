@@ -23,7 +23,7 @@ local NUMBERS = 2 ^ 30
 function shdict.new(name)
   local dict = ngx and ngx.shared[name]
   if not dict then
-    error(('there is no lua_shared_dict %s: write `lua_shared_dict %s 100k;` into the http block of nginx.conf')
+    error(('there is no lua_shared_dict %s: write `lua_shared_dict %s 1m;` into the http block of nginx.conf')
       :format(name, name), 2)
   end
 
@@ -35,8 +35,8 @@ function shdict.new(name)
       done, problem = dict[method](dict, ...)
     end
     if problem == "no memory" then
-      error(("lua_shared_dict %s is full: make it larger in nginx.conf, by some 150 bytes for each message a second")
-        :format(name), 0)
+      error(("lua_shared_dict %s is full: make it larger in nginx.conf. It takes some 150 bytes for each message a "
+        .. "second, and as many again for each second of quota.max_wait"):format(name), 0)
     elseif not done and problem ~= "exists" then
       error(("lua_shared_dict %s: %s"):format(name, problem), 0)
     end
