@@ -136,6 +136,23 @@ local function await(condition, what)
   end
 end
 
+--- Puts values for $words.
+local function fill(text, values)
+  return (text:gsub("%$([%l_]+)", function(name) return assert(values[name], name) end))
+end
+
+--- The most of these times, in order, that a second saw.
+local function most_in_a_second(times)
+  local most, first = 0, 1
+  for i, time in ipairs(times) do
+    while time - times[first] >= 1 do
+      first = first + 1
+    end
+    most = math.max(most, i - first + 1)
+  end
+  return most
+end
+
 describe("nginx", function()
   local server, running
 
@@ -162,6 +179,131 @@ describe("nginx", function()
 
   local function await_log(text)
     return tree.await(function() return running:log():find(text, 1, true) end, "a line in the error log: " .. text)
+  end
+
+  -- Each case: what declares the dict, and how many messages may go out at once.
+  for name, case in pairs {
+    ["with a lua_shared_dict"] = { "lua_shared_dict rtc_quota 1m;", 25 },
+    ["without a lua_shared_dict"] = { "", 2 * math.floor(25 / 2) },
+  } do
+    it("keeps two workers below the service's limit, whatever they are given to send, " .. name, function()
+      local workers, rate, burst = 2, 500, case[2]
+      local sandbox = tree.sandbox()
+      finally(function() sandbox.process:close() end)
+      start {
+        workers = workers,
+        http = case[1] .. fill([[
+          lua_shared_dict spec 10m;
+          lua_socket_log_errors off;
+          init_by_lua_block {
+            now = require "rtc.core".now
+            client = require "rtc".new { endpoint = "$endpoint", outbox = { entries = 200 } }
+            message = { room_id = "room", to = "user", message = "hello" }
+            start, queued, times, codes = now(), 0, {}, {}
+            client:on("request", function() times[#times + 1] = ("%.9f"):format(now() - start) end)
+            client:on("failure", function(event) codes[event.err.code] = (codes[event.err.code] or 0) + 1 end)
+          }
+          init_worker_by_lua_block {
+            local spec = ngx.shared.spec
+            local offered, accepted, pending = 0, 0, 0
+            local function send()
+              local receipt, err = client:send_room_unicast(message)
+              pending = pending - 1
+              if receipt then
+                accepted = accepted + 1
+              else
+                codes[err.code] = (codes[err.code] or 0) + 1
+              end
+            end
+            ngx.timer.at(0, function()
+              local stop = now() + 6
+              repeat
+                for _ = 1, 20 do
+                  offered, pending = offered + 1, pending + 1
+                  ngx.thread.spawn(send)
+                end
+                ngx.sleep(0.01)
+              until now() >= stop
+              spec:incr("sent", 1, 0)
+              while pending > 0 or not spec:get "stopped" do
+                ngx.sleep(0.01)
+              end
+              assert(client:drain(20))
+              spec:set("report " .. ngx.worker.id(), require "cjson".encode {
+                offered = offered, accepted = accepted, queued = queued, codes = codes, times = times,
+                retries = client:stats().retries, outbox = client:stats().outbox,
+              })
+            end)
+          }
+        ]], { endpoint = sandbox.endpoint }),
+        server = [[
+          location = /queue {
+            content_by_lua_block { ngx.print "later" }
+            log_by_lua_block {
+              for _ = 1, 5 do
+                assert(client:enqueue(message))
+                queued = queued + 1
+              end
+            }
+          }
+          location = /sent { content_by_lua_block { ngx.print(ngx.shared.spec:get "sent" or 0) } }
+          location = /stop { content_by_lua_block { ngx.shared.spec:set("stopped", true) } }
+          location = /report {
+            content_by_lua_block { ngx.print(ngx.shared.spec:get("report " .. ngx.var.arg_n) or "") }
+          }
+        ]],
+      }
+      local answered, accepted = 0, 0
+      local function read_log() -- before its pipe is full
+        for line in function() return sandbox.process:line(0) end do
+          answered = answered + (line:find("SendRoomUnicast", 1, true) and 1 or 0)
+          accepted = accepted + (line:find(": Success, ", 1, true) and 1 or 0)
+        end
+      end
+      under_load(running, { "/queue" }, function()
+        await(function()
+          read_log()
+          return running:get "/sent" == tostring(workers)
+        end, "the workers to have sent")
+      end)
+      running:request { path = "/stop" }
+      local offered, through, times = 0, 0, {}
+      for worker = 0, workers - 1 do
+        local report = json.decode(tree.await(function()
+          read_log()
+          local text = running:get("/report?n=" .. worker)
+          return text ~= "" and text
+        end, "a worker's report"))
+        local codes, outbox = report.codes, report.outbox
+        local refused, dropped = codes.QuotaExceeded or 0, codes.OutboxFull or 0
+        codes.QuotaExceeded, codes.OutboxFull = nil, nil
+        assert.same({}, codes)
+        assert.equal(0, report.retries)
+        assert.equal(report.offered, report.accepted + refused)
+        assert.equal(report.queued, outbox.accepted + dropped)
+        assert.same({ 0, dropped, 0, 0 }, { outbox.failed, outbox.dropped, outbox.waiting, outbox.in_flight })
+        assert.is_true(report.accepted > 0 and outbox.accepted > 0)
+        offered = offered + report.offered + report.queued
+        through = through + report.accepted + outbox.accepted
+        for _, time in ipairs(report.times) do
+          times[#times + 1] = tonumber(time)
+        end
+      end
+      assert.is_true(offered > through)
+      assert.equal(through, #times)
+      tree.await(function()
+        read_log()
+        return accepted == through
+      end, "the sandbox's log")
+      assert.equal(through, answered)
+      table.sort(times)
+      for i, time in ipairs(times) do -- each a little later than its slot
+        assert.is_true(time >= (i - burst) / rate, ("%d messages in %.3f s"):format(i, time))
+      end
+      assert_sound(running:log())
+      print(("\n  %s: %d offered, %d got through in %.2f s, at most %d in a second"):format(name, offered, through,
+        times[#times] - times[1], most_in_a_second(times)))
+    end)
   end
 
   describe("whose timers are all in use", function()
