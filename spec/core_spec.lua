@@ -161,6 +161,19 @@ it("core says in which process it is, in a forked child too", function()
   assert.equal("0\ttrue\ttrue\n", ran.stdout .. ran.stderr)
 end)
 
+-- A sanitizer needs libraries of its own.
+if not os.getenv("RTC_PRELOAD") then
+  it("core needs libcrypto and the C library, and nothing else", function()
+    local read = process.run({ "readelf", "-d", assert(os.getenv("RTC_BUILD")) .. "/rtc/core.so" })
+    local needed = {}
+    for library in read.stdout:gmatch "%(NEEDED%)[^%[]*%[([^%]]*)%]" do
+      needed[#needed + 1] = library:match "^lib%a+"
+    end
+    table.sort(needed)
+    assert.same({ "libc", "libcrypto" }, needed, read.stdout)
+  end)
+end
+
 it("core says its version", function()
   assert.matches("^%d+%.%d+%.%d+$", core.version)
 end)

@@ -2,10 +2,13 @@
 local json = require("cjson").new()
 local http_request = require "http.request"
 local listen = require "rtc.sandbox.listen"
+local compat = require("spec.support.compat")
 local process = require "spec.support.process"
 local skynet = require "spec.support.skynet"
 local socket = require "cqueues.socket"
 local tree = require "spec.support.tree"
+
+local where = compat.where
 
 local WAIT = 20 -- seconds after which something awaited is a failure
 
@@ -166,7 +169,7 @@ describe("the example", function()
     end)
   end)
 
-  describe("cqueues_service.lua", function()
+  where(compat.yields_anywhere, describe)("cqueues_service.lua", function()
     local url
 
     before_each(function()

@@ -2,6 +2,7 @@
 -- by a Lua that knows nothing of this one.
 
 local native = require "spec.support.native"
+local openssl_copy = require "spec.support.openssl_copy"
 local process = require "spec.support.process"
 local tree = require "spec.support.tree"
 
@@ -16,9 +17,9 @@ describe("the rockspec", function()
     return result
   end
 
-  local function make(version, into)
-    return sh(("cd %s; LUAROCKS_CONFIG=config.lua luarocks --lua-version %s --tree %s make *.rockspec 2>&1")
-      :format(copy, version, into))
+  local function make(version, into, variables)
+    return sh(("cd %s; %s LUAROCKS_CONFIG=config.lua luarocks --lua-version %s --tree %s make *.rockspec 2>&1")
+      :format(copy, variables or "", version, into))
   end
 
   setup(function()
@@ -67,9 +68,11 @@ describe("the rockspec", function()
     assert.equal(expected, result.stdout:sub(1, #expected))
   end)
 
-  it("builds for another Lua, in the same folder", function()
-    local other = copy .. "/tree51"
-    make("5.1", other)
+  it("builds for another Lua and with another OpenSSL, in the same folder", function()
+    local other, openssl = copy .. "/tree51", openssl_copy()
+    make("5.1", other, "OPENSSL_ROOT_DIR=" .. openssl)
+    local linked = process.run { "ldd", other .. "/lib/lua/5.1/rtc/core.so" }
+    assert.truthy(linked.stdout:find(openssl .. "/lib/libcrypto", 1, true), linked.stdout)
     local result = process.run { "env", "-i", "PATH=" .. PATH, "RTC_ENDPOINT=" .. sandbox.endpoint,
       ("LUA_PATH=%s/share/lua/5.1/?.lua;;"):format(other), ("LUA_CPATH=%s/lib/lua/5.1/?.so;;"):format(other),
       "lua5.1", "-e", [[print(_VERSION, assert(require("rtc").send_room_unicast {
