@@ -1,5 +1,6 @@
 local core = require "rtc.core"
 local errors = require "rtc.error"
+local process = require "spec.support.process"
 
 describe("an error", function()
   it("prints its facts on one line and its advice on the next", function()
@@ -45,5 +46,16 @@ describe("an error", function()
   it("can be joined to strings", function()
     local err = errors.config("no keys")
     assert.equal("failed: " .. tostring(err) .. "!", "failed: " .. err .. "!")
+  end)
+
+  -- For lua/rtc/interpreted.lua: a loop that LuaJIT has compiled for strings, at the program's end.
+  it("is copied at the program's end, whatever was copied before", function()
+    local ended = process.run({ process.lua, "-e", [[
+      local errors = require "rtc.error"
+      for _ = 1, 200 do errors.copy { kind = "a", code = "b", message = "c" } end
+      require "spec.support.collector".litter(function()
+        print(errors.copy { kind = "a", code = "b", message = "c", attempts = 1, retryable = true }.attempts)
+      end)]] }, { timeout = 10 })
+    assert.same({ 0, "1\n", "" }, { ended.code, ended.stdout, ended.stderr })
   end)
 end)

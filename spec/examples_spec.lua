@@ -2,7 +2,7 @@
 local json = require("cjson").new()
 local http_request = require "http.request"
 local listen = require "rtc.sandbox.listen"
-local compat = require("spec.support.compat")
+local compat = require "spec.support.compat"
 local process = require "spec.support.process"
 local skynet = require "spec.support.skynet"
 local socket = require "cqueues.socket"

@@ -203,7 +203,7 @@ end
 function actions.forward(connection, port)
   local request = connection.request
   assert(request.complete and request.body_bytes <= KEPT_BODY, "only a whole request that was kept can be forwarded")
-  local other = assert(connect("127.0.0.1", math.tointeger(port)), "nobody listens where the request is to go")
+  local other = assert(connect("127.0.0.1", ("%d"):format(port)), "nobody listens where the request is to go")
   assert(other:xwrite(request.head .. table.concat(request.pieces), "bn"))
   native.end_writing(other:pollfd())
   connection.answer = assert(other:xread("*a", "b"))
