@@ -82,6 +82,10 @@ local function own(fn)
   tell(result, "a scheduler of one's own")
 end
 
+local function resty(fn)
+  fn "resty"
+end
+
 ---@type SpecScheduler[]
 schedulers.all = {
   { name = "blocking", run = blocking, runtime = function() return "blocking" end, starts_anywhere = true },
@@ -91,6 +95,11 @@ schedulers.all = {
   { name = "cqueues", run = cqueues, runtime = function() return "cqueues" end, only_tasks = true },
   { name = "own", run = own, runtime = own_scheduler.new, only_tasks = true, starts_anywhere = true },
 }
+if rawget(_G, "ngx") then -- all others would block the worker
+  schedulers.all = {
+    { name = "resty", run = resty, runtime = function() return "resty" end, starts_anywhere = true },
+  }
+end
 
 -- What a spec asserts raises, and a task that is protected from that can't wait in PUC 5.1.
 if not compat.yields_anywhere then

@@ -12,6 +12,8 @@ local PIECE = 65536
 local LOOK = 1
 --- Seconds for what a server may have said before it had read everything.
 local EARLY = 0.05
+--- Bytes of a request that are mostly taken at once: the answer to a longer one is looked for meanwhile.
+local AT_ONCE = 131072
 --- Exchanges that may wait for a connection: more than a client takes (max_pending).
 local BACKLOG = 1000000
 
@@ -167,9 +169,28 @@ local function connect(self, x, req)
   return failed
 end
 
+--- Sends a long request and reads at the same time: the server may answer before it has everything, and read on.
+local function converse_at_length(self, x, bytes, reader)
+  local sent, problem
+  local sending = ngx.thread.spawn(function()
+    sent, problem = x.socket:send(bytes)
+  end)
+  local failed = read(self, x, reader)
+  x.result.sent = sent == #bytes
+  if not sent and not problem then
+    ngx.thread.kill(sending)
+  elseif failed and problem and failed.kind ~= "timeout" then
+    return failure("network", "SendFailed", "the request could not be sent: " .. problem)
+  end
+  return failed
+end
+
 --- Sends the request and reads the answer.
 local function converse(self, x, bytes, reader)
   set_timeouts(x)
+  if #bytes > AT_ONCE then
+    return converse_at_length(self, x, bytes, reader)
+  end
   local sent, problem = x.socket:send(bytes)
   x.result.sent = sent == #bytes
   if x.result.sent then
