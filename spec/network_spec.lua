@@ -147,7 +147,7 @@ end)
 
 it("a client shows its certificate to a server that asks for one", function()
   local tls = certificates.make()
-  tls.good.client_ca = tls.ca_file
+  tls.good.client_ca = tls.authority
   local server = fault_server.start { tls = tls.good }
   server:always(nil, accepted)
   local target = { endpoint = "https://localhost:" .. server.port, ca_file = tls.ca_file }

@@ -157,7 +157,7 @@ local tls = { tls = certificates.good }
 
 --- Options of a server that wants to see the client's certificate.
 local function asking(version)
-  return { tls = { cert = certificates.good.cert, key = certificates.good.key, client_ca = certificates.ca_file,
+  return { tls = { cert = certificates.good.cert, key = certificates.good.key, client_ca = certificates.authority,
     version = version } }
 end
 

@@ -324,7 +324,7 @@ describe("inside nginx a client", function()
     end)
 
     it("shows its certificate to a server that asks for one", function()
-      tls.good.client_ca = tls.ca_file
+      tls.good.client_ca = tls.authority
       finally(function() tls.good.client_ca = nil end)
       local first, _, secure = send(tls.good, trusting(tls.ca_file),
         ("cert_file = %q, key_file = %q,"):format(tls.client.cert, tls.client.key))

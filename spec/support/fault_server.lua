@@ -101,6 +101,9 @@ local function ask(self, request)
     error(("the fault server does not answer (%s): %s"):format(tostring(why),
       self.process and self.process:stderr() or ""), 3)
   end
+  if rawget(_G, "ngx") then
+    native.sleep(0.001) -- nginx hears of what was done when it gets to its events
+  end
   local reply = json.decode(line)
   if reply.error then error("the fault server says: " .. reply.error, 3) end
   return reply.value
@@ -115,7 +118,9 @@ function fault_server.connect(control_port, port, tls)
   local control = assert(socket.connect({ host = "127.0.0.1", port = control_port }))
   control:onerror(function(_, _, code) return code end)
   assert(control:connect(DEADLINE))
-  local url = ("%s://127.0.0.1:%d"):format(tls and "https" or "http", port or 0)
+  -- nginx verifies names and no addresses.
+  local host = tls and rawget(_G, "ngx") and "localhost" or "127.0.0.1"
+  local url = ("%s://%s:%d"):format(tls and "https" or "http", host, port or 0)
   return setmetatable({ control = control, control_port = control_port, port = port, url = url }, metatable)
 end
 

@@ -12,8 +12,8 @@ local PIECE = 65536
 local LOOK = 1
 --- Seconds for what a server may have said before it had read everything.
 local EARLY = 0.05
---- Bytes of a request that are mostly taken at once: the answer to a longer one is looked for meanwhile.
-local AT_ONCE = 131072
+--- Bytes of a request that the kernel takes at once: the answer to a longer one is looked for while it is sent.
+local AT_ONCE = 16384
 --- Exchanges that may wait for a connection: more than a client takes (max_pending).
 local BACKLOG = 1000000
 
@@ -171,13 +171,20 @@ end
 
 --- Sends a long request and reads at the same time: the server may answer before it has everything, and read on.
 local function converse_at_length(self, x, bytes, reader)
-  local sent, problem
+  local problem
   local sending = ngx.thread.spawn(function()
-    sent, problem = x.socket:send(bytes)
+    for first = 1, #bytes, AT_ONCE do
+      local sent
+      sent, problem = x.socket:send(bytes:sub(first, first + AT_ONCE - 1))
+      if not sent then
+        return
+      end
+      ngx.sleep(0) -- what came is read first
+    end
+    x.result.sent = true
   end)
   local failed = read(self, x, reader)
-  x.result.sent = sent == #bytes
-  if not sent and not problem then
+  if not x.result.sent and not problem then
     ngx.thread.kill(sending)
   elseif failed and problem and failed.kind ~= "timeout" then
     return failure("network", "SendFailed", "the request could not be sent: " .. problem)
