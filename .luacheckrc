@@ -11,5 +11,7 @@ files["lua/rtc/runtime"] = { self = false }
 files["lua/rtc/quota/shdict.lua"] = { read_globals = { "ngx" } }
 files["lua/rtc/runtime/resty.lua"] = { read_globals = { "ngx" } }
 files["lua/rtc/runtime/cosocket.lua"] = { read_globals = { "ngx" } }
+-- LuaJIT, in nginx.
+files["examples/nginx"] = { std = "ngx_lua" }
 files["tools"] = { std = "lua54" }
 files["bench"] = { std = "lua54" }

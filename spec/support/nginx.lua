@@ -48,6 +48,8 @@ local configuration = [[
 
 ---@class SpecNginx
 ---@field folder string  its own; nginx may write to it
+---@field error_log string  a path
+---@field address table  where it listens, as cqueues' socket.connect takes it
 ---@field process Process  the master
 local methods = {}
 local metatable = { __index = methods, __name = "nginx" }
@@ -58,19 +60,23 @@ local function write_file(path, text)
   assert(file:close())
 end
 
---- What it logged so far.
----@return string
-function methods:log()
-  local file = assert(io.open(self.folder .. "/error.log"))
+local function read_file(path)
+  local file = assert(io.open(path))
   local text = file:read("*a")
   file:close()
   return text
 end
 
+--- What it logged so far.
+---@return string
+function methods:log()
+  return read_file(self.error_log)
+end
+
 --- Opens a connection to it.
 ---@return table socket  of cqueues; reads and writes wait at most DEADLINE seconds
 function methods:connect()
-  local connection = assert(socket.connect({ path = self.folder .. "/socket" }))
+  local connection = assert(socket.connect(self.address))
   connection:settimeout(DEADLINE)
   connection:setmode("bn", "bn")
   local connected, problem = connection:connect(DEADLINE)
@@ -84,7 +90,8 @@ end
 --- Reads an answer up to the connection's end.
 ---@return { status: integer, headers: string, body: string }
 function nginx.read_answer(connection)
-  local text = assert(connection:read("*a"))
+  local text, problem = connection:read("*a")
+  assert(text, "nginx did not answer: " .. tostring(problem))
   local status, headers, body = text:match("^HTTP/1%.%d (%d%d%d)[^\r]*\r\n(.-)\r\n\r\n(.*)$")
   assert(status, "nginx answered: " .. text)
   return { status = tonumber(status), headers = headers:lower(), body = body }
@@ -139,6 +146,33 @@ function methods:close()
   self.process:close()
 end
 
+--- Starts nginx on the folder's nginx.conf, and waits until it answers.
+---@param self { folder: string, error_log: string, address: table }
+---@param options { env: table<string, string|false>|nil, command: string[]|nil }  `command` is what runs it, as
+--- valgrind would
+---@return SpecNginx
+local function start(self, options)
+  local argv = {}
+  for _, word in ipairs(options.command or {}) do
+    argv[#argv + 1] = word
+  end
+  for _, word in ipairs { "nginx", "-p", self.folder, "-e", self.error_log, "-c", self.folder .. "/nginx.conf" } do
+    argv[#argv + 1] = word
+  end
+  self.process = process.spawn(argv, { env = options.env })
+  setmetatable(self, metatable)
+  local deadline = native.now() + DEADLINE
+  repeat
+    assert(not self.process:wait(0.02), self.process:stderr()) -- it must go on running
+    local listening, connection = pcall(self.connect, self)
+    assert(listening or native.now() < deadline, connection)
+    if listening then
+      connection:close()
+    end
+  until listening
+  return self
+end
+
 --- Starts nginx, and waits until it answers.
 ---@param pieces { workers: integer|nil, level: string|nil, main: string|nil, http: string|nil, server: string|nil,
 --- env: table<string, string|false>|nil, command: string[]|nil }  configuration for the main, http and server blocks;
@@ -153,24 +187,48 @@ function nginx.start(pieces)
   }
   local text = configuration:gsub("%f[%u]%u%u%u+%f[%U]", values)
   write_file(folder .. "/nginx.conf", (text:gsub("FOLDER", folder)))
-  local argv = {}
-  for _, word in ipairs(pieces.command or {}) do
-    argv[#argv + 1] = word
+  return start({ folder = folder, error_log = folder .. "/error.log", address = { path = folder .. "/socket" } },
+    pieces)
+end
+
+local function free_port()
+  local listener = assert(socket.listen { host = "127.0.0.1", port = 0 })
+  local _, _, port = listener:localname()
+  listener:close()
+  return port
+end
+
+--- Replaces pieces of a file's text, each of which must be there once.
+local function change(path, changes)
+  local text = read_file(path)
+  for old, new in pairs(changes) do
+    local first, last = text:find(old, 1, true)
+    assert(first and not text:find(old, last + 1, true), ("%s has not once: %s"):format(path, old))
+    text = text:sub(1, first - 1) .. new .. text:sub(last + 1)
   end
-  for _, word in ipairs { "nginx", "-p", folder, "-e", folder .. "/error.log", "-c", folder .. "/nginx.conf" } do
-    argv[#argv + 1] = word
+  write_file(path, text)
+end
+
+--- Starts examples/nginx as it stands, but for a port that is free and where it finds this tree's modules.
+---@param options { env: table<string, string|false>|nil, command: string[]|nil, changes: table<string, table<string,
+--- string>>|nil }  `changes`: other pieces of text by those that they stand for, by file
+---@return SpecNginx
+function nginx.start_example(options)
+  local folder, port = native.path("nginx"), free_port()
+  assert(process.run({ "cp", "-r", root .. "/examples/nginx", folder }).code == 0)
+  assert(process.run({ "chmod", "-R", "a+rwX", folder }).code == 0)
+  local changes = {
+    ["$prefix/../../lua/?.lua;$prefix/../../lua/?/init.lua"] = ("%s/lua/?.lua;%s/lua/?/init.lua"):format(root, root),
+    ["$prefix/../../build/luajit/?.so"] = nginx.build .. "/?.so",
+    ["listen 127.0.0.1:8080"] = "listen 127.0.0.1:" .. port,
+    ["pid run/nginx.pid;"] = "pid run/nginx.pid; daemon off;",
+  }
+  change(folder .. "/nginx.conf", changes)
+  for path, others in pairs(options.changes or {}) do
+    change(folder .. "/" .. path, others)
   end
-  local self = setmetatable({ folder = folder, process = process.spawn(argv, { env = pieces.env }) }, metatable)
-  local deadline = native.now() + DEADLINE
-  repeat
-    assert(not self.process:wait(0.02), self.process:stderr()) -- it must go on running
-    local listening, connection = pcall(self.connect, self)
-    assert(listening or native.now() < deadline, connection)
-    if listening then
-      connection:close()
-    end
-  until listening
-  return self
+  local address = { host = "127.0.0.1", port = port }
+  return start({ folder = folder, error_log = folder .. "/run/error.log", address = address }, options)
 end
 
 --- Runs Lua in a worker's content phase.
