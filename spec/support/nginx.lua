@@ -215,7 +215,10 @@ end
 ---@return SpecNginx
 function nginx.start_example(options)
   local folder, port = native.path("nginx"), free_port()
-  assert(process.run({ "cp", "-r", root .. "/examples/nginx", folder }).code == 0)
+  assert(process.run({ "mkdir", "-p", folder .. "/run" }).code == 0)
+  for _, name in ipairs { "nginx.conf", "lua" } do -- and not what `run` may have of somebody's own
+    assert(process.run({ "cp", "-r", root .. "/examples/nginx/" .. name, folder }).code == 0)
+  end
   assert(process.run({ "chmod", "-R", "a+rwX", folder }).code == 0)
   local changes = {
     ["$prefix/../../lua/?.lua;$prefix/../../lua/?/init.lua"] = ("%s/lua/?.lua;%s/lua/?/init.lua"):format(root, root),
