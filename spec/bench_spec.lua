@@ -35,4 +35,13 @@ describe("bench/", function()
       end
     end
   end)
+
+  it("nginx tells the requests a second, and what another location takes meanwhile", function()
+    local printed = run "nginx"
+    has_row(printed, "ideal", 2)
+    assert.matches("\nidle%s+%-%s+%-%s+%-" .. NUMBER:rep(3) .. "\n", printed)
+    for _, name in ipairs { "bare cosocket", "/notify" } do
+      assert.matches("\n" .. name .. NUMBER:rep(2) .. "%s+%d+" .. NUMBER:rep(3) .. "\n", printed)
+    end
+  end)
 end)
