@@ -346,13 +346,18 @@ describe("a client whose server", function()
   it("speaks TLS is trusted by its certificate", function()
     local tls = certificates.make()
     local secure = fault_server.start { tls = tls.good }
-    finally(function() secure:stop() end)
     secure:always(nil, { act.read(), act.answer { body = '{"ResponseMetadata":{"RequestId":"1"}}' } })
     local target = "https://localhost:" .. secure.port
     assert(open { endpoint = target, ca_file = tls.ca_file }:send_room_unicast(call))
-    local _, err = open { endpoint = target }:send_room_unicast(call)
-    assert.same({ "network", "CertificateFailed", "not_sent" }, { err.kind, err.code, err.outcome })
     assert.equal(1, #secure:requests())
+    local strange = fault_server.start { tls = tls.untrusted }
+    finally(function()
+      secure:stop()
+      strange:stop()
+    end)
+    local _, err = open { endpoint = "https://localhost:" .. strange.port }:send_room_unicast(call)
+    assert.same({ "network", "CertificateFailed", "not_sent" }, { err.kind, err.code, err.outcome })
+    assert.equal(0, #strange:requests())
   end)
 
   it("is well gets what was signed", function()
