@@ -1,9 +1,9 @@
 --- Keeps a module out of LuaJIT's compiler: to be called in the module's main chunk, before it defines functions.
 ---
---- LuaJIT before October 2023 (Debian 12 has January's) can't leave a compiled `pairs` loop in which a value is of a
---- type that it has not met, when it may not compile anything more: it goes round for ever. That is so in a finalizer,
---- and what an outbox still sends when the program ends is sent in one. Hence every module with such a loop that has a
---- part in sending calls this.
+--- LuaJIT as Debian 12 has it, of January 2023, can't leave a compiled `pairs` loop in which a value is of a type that
+--- it has not met, when it may not compile anything more: it goes round for ever (LuaJIT's issue 1000 is about the
+--- same). So it is in a finalizer, and what an outbox still sends when the program ends is sent in one. Hence every
+--- module that has such a loop and a part in sending calls this.
 
 local jit = rawget(_G, "jit")
 
