@@ -1,11 +1,13 @@
 -- Real nginx under load: what becomes of messages while it throttles, reloads, ends, drops timers and aborts requests.
 
+local certificates = require "spec.support.certificates"
 local cqueues = require "cqueues"
 local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
 local nginx = require "spec.support.nginx"
 local service = require "spec.support.service"
+local socket = require "cqueues.socket"
 local tree = require "spec.support.tree"
 
 local act = fault_server.act
@@ -135,6 +137,28 @@ local function await(condition, what)
     cqueues.sleep(0.01)
   end
 end
+
+--- Sends $n messages in timers, some at a time.
+local TIMERS = [[
+  local left, going, ended = $n, 0, require "ngx.semaphore".new()
+  local function send()
+    for _ = 1, 20 do
+      assert(client:send_room_unicast(message))
+    end
+    going = going - 1
+    ended:post()
+  end
+  while left > 0 do
+    while going < 16 and left > 0 do
+      left, going = left - 20, going + 1
+      assert(ngx.timer.at(0, send))
+    end
+    ended:wait(10)
+  end
+  while going > 0 do
+    ended:wait(10)
+  end
+]]
 
 --- Puts values for $words.
 local function fill(text, values)
@@ -523,5 +547,83 @@ describe("nginx", function()
       assert_sound(log)
       print(("\n  TERM: %d requests, %d missing, %d told of"):format(#results, missing, last_words(log)))
     end)
+  end)
+
+  describe("keeps no memory of messages that are through", function()
+    local tls = certificates.make "localhost"
+
+    --- A port on which nobody listens.
+    local function free_port()
+      local listener = socket.listen { host = "127.0.0.1", port = 0 }
+      local _, _, port = listener:localname()
+      listener:close()
+      return port
+    end
+
+    -- Each case: how many messages, the scheme, options of the client, and what sends $n messages.
+    for name, case in pairs {
+      ["in timers"] = { 20000, "http", "", TIMERS },
+      ["over TLS"] = { 20000, "https", "", TIMERS },
+      ["over TLS, each over a connection of its own"] = { 1200, "https", "keep_alive = false,", TIMERS },
+      ["enqueued, while others always wait"] = { 20000, "http", "", [[
+        for _ = 1, $n do
+          assert(client:enqueue(message))
+          while client:stats().outbox.waiting > 500 do
+            ngx.sleep(0.001)
+          end
+        end
+      ]] },
+    } do
+      it(name, function()
+        local port = free_port()
+        local answering = nginx.start { http = fill([[
+          server {
+            listen 127.0.0.1:$port $ssl;
+            ssl_certificate $cert;
+            ssl_certificate_key $key;
+            keepalive_requests 1000000;
+            location / { return 200 '{"ResponseMetadata":{"RequestId":"id"},"Result":{"Message":"Success"}}'; }
+          }
+        ]], { port = port, ssl = case[2] == "https" and "ssl" or "", cert = tls.good.cert, key = tls.good.key }) }
+        finally(function() answering:close() end)
+        start {
+          http = http(("%s://localhost:%d"):format(case[2], port), case[3])
+            .. ("lua_ssl_verify_depth 3; lua_ssl_trusted_certificate %s;"):format(tls.ca_file),
+          server = LOCATIONS .. fill([[
+            location = /memory {
+              content_by_lua_block {
+                collectgarbage()
+                collectgarbage()
+                local file = io.open "/proc/self/statm"
+                local pages = file:read("*a"):match "^%d+ (%d+)"
+                file:close()
+                ngx.print(math.floor(collectgarbage "count"), " ", pages * 4)
+              }
+            }
+            location = /run {
+              content_by_lua_block {
+                local message = message(("x"):rep(200))
+                $run
+                assert(client:drain(20))
+                ngx.print(client:stats().accepted)
+              }
+            }
+          ]], { run = case[4]:gsub("%$n", "tonumber(ngx.var.arg_n)") }),
+        }
+        local function memory()
+          local lua, resident = running:get "/memory":match "^(%d+) (%d+)$"
+          return tonumber(lua), tonumber(resident)
+        end
+        local many, first = case[1], math.floor(case[1] / 4)
+        assert.equal(tostring(first), running:get("/run?n=" .. first))
+        local lua, resident = memory()
+        running:get("/run?n=" .. many)
+        local lua_then, resident_then = memory()
+        print(("\n  %s: %d KB more of Lua's and %d KB more in all, for %d messages"):format(name, lua_then - lua,
+          resident_then - resident, many))
+        assert.is_true(lua_then - lua < 200)
+        assert.is_true(resident_then - resident < 3000)
+      end)
+    end
   end)
 end)

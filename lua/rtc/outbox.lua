@@ -102,6 +102,8 @@ end
 ---@class rtc.Outbox.Worker  a task that sends one message after the other
 ---@field entry rtc.Outbox.Entry|nil  on its way
 
+local start_worker
+
 --- The next message for a worker; none when it has become another process's.
 local function take_for(self, worker)
   forget_the_parents(self)
@@ -109,6 +111,7 @@ local function take_for(self, worker)
 end
 
 local function work(self, worker)
+  local turns = self.runtime.outbox_turns or math.huge
   worker.entry = take_for(self, worker)
   while worker.entry do
     local receipt, err = self.send(worker.entry.call)
@@ -119,6 +122,10 @@ local function work(self, worker)
     else
       fail(self, entry, err)
       self.runtime.sleep(PAUSE)
+    end
+    turns = turns - 1
+    if turns <= 0 and self.waiting > 0 and not start_worker(self) then
+      return -- another goes on
     end
     worker.entry = take_for(self, worker)
   end
@@ -161,8 +168,6 @@ local function lose(self, next_entry, outcome, message)
     self.log:failed(1, err)
   end
 end
-
-local start_worker
 
 --- An error ended a worker in the midst of its message: others must not wait for it.
 local function bury(self, worker, problem)

@@ -94,6 +94,8 @@ local runtime = {}
 ---@field outbox_full "refuse"|"drop_oldest"|nil  the default of the option outbox.full
 ---@field workers integer|nil  processes that share a rate limit; default 1
 ---@field quota_store rtc.QuotaStore|nil  that counts for all of them
+---@field outbox_turns integer|nil  messages that a task of the outbox sends before another one takes its place: inside
+--- nginx, some of the memory that a task uses is free again only when it ends
 
 --- The names of those that there are, and for the ones that need a module, where it comes from.
 local modules = {

@@ -194,7 +194,7 @@ function methods:runtime(options)
   }
   local runtime = {
     now = core.now, process = core.pid, workers = ngx.worker.count(), quota_store = shdict.find(),
-    outbox_full = "drop_oldest", ends_abruptly = true,
+    outbox_full = "drop_oldest", outbox_turns = 100, ends_abruptly = true,
   }
 
   function runtime.request(req)
