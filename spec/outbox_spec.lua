@@ -400,6 +400,18 @@ describe("client:enqueue", function()
     assert.same({ { "1", "2" }, 1 }, { messages(), detached })
   end)
 
+  it("replaces a task that has sent as many as the runtime wants of it", function()
+    local detach, detached = client.runtime.detach, 0
+    client.runtime.outbox_turns = 3
+    function client.runtime.detach(...)
+      detached = detached + 1
+      return detach(...)
+    end
+    enqueue(9)
+    assert.is_true(client:drain())
+    assert.same({ numbers(9), 3, 0 }, { messages(), detached, client:stats().outbox.in_flight })
+  end)
+
   it("tries again like any call", function()
     client = service.client(server)
     server:script(service.refuses "FlowLimitExceeded", service.refuses "FlowLimitExceeded")
