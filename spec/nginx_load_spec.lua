@@ -6,6 +6,7 @@ local fault_server = require "spec.support.fault_server"
 local json = require "cjson"
 local native = require "spec.support.native"
 local nginx = require "spec.support.nginx"
+local process = require "spec.support.process"
 local service = require "spec.support.service"
 local socket = require "cqueues.socket"
 local tree = require "spec.support.tree"
@@ -549,6 +550,76 @@ describe("nginx", function()
     end)
   end)
 
+  describe("that ends requests in the midst of", function()
+    local MANY = 20
+
+    -- Each case: options of the client, and what a location does; those that say so are left to their clients to end.
+    for name, case in pairs {
+      ["calls, when the clients go away"] = { "", "ngx.on_abort(function() ngx.exit(499) end) $send", true },
+      ["calls that wait for a connection"] = {
+        "pool_size = 2,", "ngx.on_abort(function() ngx.exit(499) end) $send", true,
+      },
+      ["calls that wait for their turn"] = {
+        "quota = { rate = 1, burst = 2, max_wait = 1000, key = 'few' },",
+        "ngx.on_abort(function() ngx.exit(499) end) $send", true, 2,
+      },
+      ["send_all"] = { "", [[
+        ngx.on_abort(function() ngx.exit(499) end)
+        for _ in client:send_all({ soon, soon }, { concurrency = 1 }) do end
+      ]], true },
+      ["drain"] = { "", [[
+        ngx.on_abort(function() ngx.exit(499) end)
+        client:enqueue(soon)
+        client:drain(100)
+      ]], true },
+      ["calls, by ngx.exit in a light thread"] = { "", "ngx.thread.spawn(function() $send end) ngx.exit(503)" },
+      ["calls, by an error"] = { "", "ngx.thread.spawn(function() $send end) error 'in the program'" },
+    } do
+      it(name .. ": nothing counts them or waits for them for ever", function()
+        server:always(nil, service.accepts_after "released")
+        start {
+          http = http(server.url, "max_pending = 20, keep_alive = false," .. case[1]),
+          server = LOCATIONS .. "lua_check_client_abort on; location /cut { content_by_lua_block {"
+            .. "local soon = message(1) soon.timeout = 1 "
+            .. case[2]:gsub("%$send", "client:send_room_unicast(soon)") .. "} }",
+        }
+        local worker = running:get "/worker"
+        local function descriptors()
+          local _, count = process.run({ "ls", "/proc/" .. worker .. "/fd" }).stdout:gsub("\n", "")
+          return count
+        end
+        local before = descriptors()
+        local requests = {}
+        for n = 1, MANY do
+          requests[n] = running:begin { path = "/cut" }
+        end
+        if case[3] then
+          server:await(function(state) return state.waiting >= 2 end)
+          assert.is_true(tonumber(json.decode(running:get "/stats").pending) > 0)
+        end
+        for _, request in ipairs(requests) do
+          if not case[3] then
+            assert(request:read "*a")
+          end
+          request:close()
+        end
+        assert.equal("true", running:get "/drain")
+        assert.equal(0, json.decode(running:get "/stats").pending)
+        tree.await(function() return descriptors() <= before end, "the connections to be closed")
+        server:release "released"
+        local sending = {}
+        for n = 1, case[4] or MANY do
+          sending[n] = running:begin { path = "/send?n=" .. n }
+        end
+        for _, request in ipairs(sending) do
+          assert.equal("accepted", nginx.read_answer(request).body)
+          request:close()
+        end
+        assert.no_matches("exited on signal", running:log(), 1, true)
+      end)
+    end
+  end)
+
   describe("keeps no memory of messages that are through", function()
     local tls = certificates.make "localhost"
 
@@ -562,7 +633,6 @@ describe("nginx", function()
 
     -- Each case: how many messages, the scheme, options of the client, and what sends $n messages.
     for name, case in pairs {
-      ["in timers"] = { 20000, "http", "", TIMERS },
       ["over TLS"] = { 20000, "https", "", TIMERS },
       ["over TLS, each over a connection of its own"] = { 1200, "https", "keep_alive = false,", TIMERS },
       ["enqueued, while others always wait"] = { 20000, "http", "", [[

@@ -45,6 +45,7 @@ local runtime = {}
 ---@field park fun(self, waiter: table, seconds: number|nil)  the caller waits until somebody wakes it, or for so long;
 --- may come back early
 ---@field wake fun(self, waiter: table)  lets it go on soon; never at once, within whoever calls
+---@field is_gone nil|fun(self, waiter: table): boolean  it will never go on: where tasks are ended, and nobody is told
 ---@field start fun(self, fn: function, died: fun(problem: string, raised: any)): any|nil, string|nil, string|nil  runs
 --- `fn` as a task, soon or at once; `died` is called when an error ends it. Or nil, why it can't, and what to do
 --- instead

@@ -29,6 +29,8 @@ local NO_TIMERS = { init = INIT_ADVICE, exit_worker = "Send before: this worker 
 
 --- Seconds that nginx's timers can take.
 local LONGEST = 1000000
+--- Seconds after which who waits comes back, to wait again: so it shows that nginx has not ended it.
+local SIGN_OF_LIFE = 1
 --- Seconds after its end in which a wait that nobody went on from counts as killed.
 local GRACE = 1
 --- Seconds between two looks at whether something was killed.
@@ -45,8 +47,14 @@ function methods:current()
 end
 
 function methods:park(waiter, seconds)
-  waiter.semaphore = semaphore.new()
-  waiter.semaphore:wait(math.min(seconds or LONGEST, LONGEST))
+  local limit = math.min(seconds or SIGN_OF_LIFE, SIGN_OF_LIFE)
+  waiter.semaphore, waiter.latest = semaphore.new(), core.now() + limit + GRACE
+  waiter.semaphore:wait(limit)
+end
+
+--- nginx ends requests in the midst of a wait, and tells nobody.
+function methods:is_gone(waiter)
+  return core.now() > waiter.latest
 end
 
 function methods:wake(waiter)
