@@ -14,9 +14,9 @@ describe("inside an nginx worker", function()
     assert.matches("cosocket", answer)
   end)
 
-  it("rtc.new refuses with the same advice", function()
+  it("rtc.new refuses a runtime that would block, with the same advice", function()
     local answer = nginx.run([[
-      local made, problem = pcall(require("rtc").new, "sandbox")
+      local made, problem = pcall(require("rtc").new, { endpoint = "sandbox", runtime = "blocking" })
       ngx.print(tostring(made), " ", tostring(problem))
     ]])
     assert.matches("^false ", answer)

@@ -70,10 +70,12 @@ end
 local function tls_failed(x, problem)
   if problem == "timeout" then
     return timed_out(x, "connecting")
-  elseif problem:find("^%d+: ") or problem:find("certificate", 1, true) then
-    return failure("network", "CertificateFailed", "the server's certificate does not verify: " .. problem, TRUST)
   end
-  return failure("network", "TLSFailed", "the TLS handshake failed: " .. problem)
+  local reason = problem:gsub("^%d+: ", "") -- OpenSSL's number may be that of another handshake
+  if reason ~= "handshake failed" and (reason ~= problem or problem:find("certificate", 1, true)) then
+    return failure("network", "CertificateFailed", "the server's certificate does not verify: " .. reason, TRUST)
+  end
+  return failure("network", "TLSFailed", "the TLS handshake failed: " .. reason)
 end
 
 --- Reads until the reader has an answer.
