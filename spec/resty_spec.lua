@@ -150,7 +150,7 @@ describe("inside nginx a client", function()
     end
     assert.equal("OutboxFull", running:get())
     assert.matches("a handler of the event `failure` raised: [^\n]*in the handler", running:log())
-    assert.no_matches("[error]", running:log(), 1, true)
+    assert.no_matches("failed to run log_by_lua", running:log(), 1, true)
   end)
 
   it("can be made in init, and says that it can neither send nor queue there", function()
@@ -228,7 +228,7 @@ describe("inside nginx a client", function()
     server:always(nil, { act.read(), act.sleep(0.3), act.answer(service.acceptance()) })
     start { http = http(server):gsub("lua_socket_log_errors off;", ""), server = location("/", "content", SEND) }
     assert.matches("accepted", running:get(), 1, true)
-    assert.no_matches("[error]", running:log(), 1, true)
+    assert.no_matches("failed to run log_by_lua", running:log(), 1, true)
   end)
 
   it("opens connections ahead", function()
