@@ -543,6 +543,12 @@ static void read_status_line(rtc_http1_reader *r, rtc_bytes line)
     r->place = IN_HEADERS;
 }
 
+/* What must be refused, RFC 9110 section 5.5. Other control characters may be kept, and libcurl keeps them, too. */
+static bool is_safe_value(rtc_bytes value)
+{
+    return memchr(value.data, '\r', value.len) == NULL && memchr(value.data, '\0', value.len) == NULL;
+}
+
 /* name ":" OWS value OWS, RFC 9112 section 5. A value that goes on in the next line (obs-fold, section 5.2) might be
  * joined; nobody has sent one for long, and what is refused can't be misread. */
 static bool split_field(rtc_http1_reader *r, rtc_bytes line, rtc_pair *field)
@@ -560,8 +566,8 @@ static bool split_field(rtc_http1_reader *r, rtc_bytes line, rtc_pair *field)
     }
     field->name = (rtc_bytes){line.data, len};
     field->value = trimmed(without_first(line, len + 1));
-    if (!rtc_is_field_value(field->value.data, field->value.len)) {
-        fail(r, RTC_HTTP1_BAD_ANSWER, "line %zu of the answer's headers has a control character", number);
+    if (!is_safe_value(field->value)) {
+        fail(r, RTC_HTTP1_BAD_ANSWER, "line %zu of the answer's headers has a CR or NUL in its value", number);
         return false;
     }
     return true;
