@@ -14,6 +14,10 @@ compat.exit_closes = not is_puc_5_1
 --- An interrupt raises in the main thread, when it is its turn again; LuaJIT raises it in whatever coroutine runs.
 compat.interrupts_main = not is_luajit
 
+--- The specs run in a worker of nginx, as tools/nginx_lua does it: rtc.engine is not there, and the worker's other
+--- tasks go on only while something waits.
+compat.in_nginx = rawget(_G, "ngx") ~= nil
+
 --- `it` or `describe` where a condition holds; what leaves its block out where not.
 ---@param holds boolean
 ---@param block function

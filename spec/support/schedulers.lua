@@ -95,7 +95,7 @@ schedulers.all = {
   { name = "cqueues", run = cqueues, runtime = function() return "cqueues" end, only_tasks = true },
   { name = "own", run = own, runtime = own_scheduler.new, only_tasks = true, starts_anywhere = true },
 }
-if rawget(_G, "ngx") then -- all others would block the worker
+if compat.in_nginx then -- all others would block the worker
   schedulers.all = {
     { name = "resty", run = resty, runtime = function() return "resty" end, starts_anywhere = true },
   }
