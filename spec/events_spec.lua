@@ -15,19 +15,10 @@ local closed = { act.read(), act.close() }
 
 local NAMES = { "request", "response", "retry", "failure" }
 
-local server, before
+local server
 
 local function start()
   server = fault_server.start()
-end
-
-local function note()
-  before = server:state().requests
-end
-
---- What came in this test.
-local function requests()
-  return { compat.unpack(server:requests(), before + 1) }
 end
 
 local function send(client, changes)
@@ -62,11 +53,11 @@ end
 describe("a client's events", function()
   local client, events
 
-  setup(start)
-  teardown(fault_server.stop_all)
+  -- One for each test: the connections that nginx keeps are not a client's but its worker's.
+  before_each(start)
+  after_each(fault_server.stop_all)
 
   before_each(function()
-    note()
     client = service.client(server, { session_token = TOKEN })
     events = record(client)
   end)
@@ -121,7 +112,7 @@ describe("a client's events", function()
   it("tell of every try, and only of it", function()
     server:script(throttled, service.accepts())
     local receipt = assert(send(client))
-    local first, second = requests()[1], requests()[2]
+    local first, second = compat.unpack(server:requests())
     local function request(number)
       return {
         action = "SendRoomUnicast", version = "2020-12-01", method = "POST", attempt = number,
@@ -151,7 +142,7 @@ describe("a client's events", function()
     local _, err = send(client)
     assert.same({
       action = "SendRoomUnicast", version = "2020-12-01", attempt = 1, elapsed = "number", reused = false, sent = true,
-      sent_bytes = #requests()[1].body, received_bytes = 0,
+      sent_bytes = #server:requests()[1].body, received_bytes = 0,
     }, shown(events[2].event))
     assert.same(err, events[2].event.err)
   end)
@@ -385,11 +376,10 @@ end)
 describe("client:stats", function()
   local client
 
-  setup(start)
-  teardown(fault_server.stop_all)
+  before_each(start)
+  after_each(fault_server.stop_all)
 
   before_each(function()
-    note()
     client = service.client(server)
   end)
 
@@ -421,7 +411,7 @@ describe("client:stats", function()
     server:script(closed)
     send(client)
     send(client, { to = "a b" })
-    for _, request in ipairs(requests()) do
+    for _, request in ipairs(server:requests()) do
       sent = sent + #request.body
     end
     local expected = {
@@ -438,13 +428,16 @@ describe("client:stats", function()
   end)
 
   it("counts what was enqueued", function()
-    client = service.client(server, { retry = false, outbox = { entries = 1, concurrency = 1 } })
+    client = service.client(server, {
+      retry = false, outbox = { entries = 1, concurrency = 1, full = "refuse" },
+    })
     client:on("failure", function() end)
     server:script(service.accepts_after "counted", refused)
-    for _ = 1, 3 do
+    client:enqueue(service.message())
+    server:await(function(state) return state.waiting == 1 end)
+    for _ = 1, 2 do
       client:enqueue(service.message())
     end
-    server:await(function(state) return state.waiting == 1 end)
     local waiting = client:stats()
     assert.same({ waiting = 1, in_flight = 1, accepted = 0, failed = 0, refused = 1, dropped = 0 }, waiting.outbox)
     assert.equal(1, waiting.pending)
