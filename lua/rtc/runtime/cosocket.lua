@@ -7,6 +7,8 @@ local cosocket = {}
 
 --- Bytes that are read at once.
 local PIECE = 65536
+--- Seconds that nginx's timers can take.
+local LONGEST = 1000000
 --- Seconds between two looks at whether the client was closed. At each one nginx logs an error (the read timed out),
 --- unless lua_socket_log_errors is off: most answers must come earlier.
 local LOOK = 1
@@ -46,7 +48,7 @@ end
 
 --- Gives the socket the time that is left, or at most so much of it.
 local function set_timeouts(x, most)
-  local left = math.min(first_limit(x).due - core.now(), most or math.huge)
+  local left = math.min(first_limit(x).due - core.now(), most or LONGEST)
   local milliseconds = math.max(1, math.ceil(left * 1000)) -- 0 would be nginx's own default
   x.socket:settimeouts(milliseconds, milliseconds, milliseconds)
 end
