@@ -293,7 +293,8 @@ describe("a call", function()
   it("that was throttled, and then finds nobody, was rejected at worst", function()
     local passing = fault_server.start()
     passing:script(throttled)
-    client = service.client(passing)
+    -- A pause is there, in which nginx hears that the kept connection has ended.
+    client = service.client(passing, { retry = { base = 0.01, cap = 0.01 } })
     client:on("retry", function(event)
       if event.attempt == 1 then
         passing:stop()
