@@ -2,6 +2,7 @@
 
 local certificates = require "spec.support.certificates"
 local fault_server = require "spec.support.fault_server"
+local native = require "spec.support.native"
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local service = require "spec.support.service"
@@ -256,6 +257,33 @@ describe("inside nginx a client", function()
       ngx.say(accepted, " ", future:wait())]]) }
     assert.equal("100 ab\n", running:get())
     assert.is_true(server:state().most_open <= 8)
+  end)
+
+  it("never says of a long message that has gone out whole that it was not sent", function()
+    server:always(nil, service.refuses("InternalError", { status = 500 }))
+    start { http = http(server), server = location("/", "content", [[
+      message.message = ("x"):rep(20000)
+      local outcomes = {}
+      for _ = 1, 20 do
+        local _, err = client:send_room_unicast(message)
+        outcomes[err.outcome] = (outcomes[err.outcome] or 0) + 1
+      end
+      ngx.print(require "cjson".encode(outcomes))]]) }
+    assert.equal('{"unknown":20}', running:get())
+  end)
+
+  it("gives a long message all the time of a try to get out", function()
+    server = fault_server.start { receive_buffer = 4096 }
+    server:script { act.read_head(), act.wait "released", act.read(), act.answer(service.acceptance()) }
+    start { http = http(server), server = location("/", "content", [[
+      local receipt, err = client:call("SendRoomUnicast", '{"Message":"' .. ("x"):rep(16000000) .. '"}')
+      ngx.print(tostring(receipt or err))]]) }
+    local sending = running:begin {}
+    server:await(function(state) return state.waiting == 1 end)
+    native.sleep(1.5) -- more than between two looks at whether the client was closed
+    server:release "released"
+    assert.matches("accepted", nginx.read_answer(sending).body, 1, true)
+    sending:close()
   end)
 
   it("forgets calls of requests that nginx ended", function()

@@ -46,11 +46,15 @@ local function first_limit(x)
   return first
 end
 
---- Gives the socket the time that is left, or at most so much of it.
+--- nginx takes no more than 31 bits, and 0 for its own default.
+local function milliseconds(seconds)
+  return math.max(1, math.ceil(math.min(seconds, LONGEST) * 1000))
+end
+
+--- Gives the socket the time that is left, and at most so much of it for one read.
 local function set_timeouts(x, most)
-  local left = math.min(first_limit(x).due - core.now(), most or LONGEST)
-  local milliseconds = math.max(1, math.ceil(left * 1000)) -- 0 would be nginx's own default
-  x.socket:settimeouts(milliseconds, milliseconds, milliseconds)
+  local left = first_limit(x).due - core.now()
+  x.socket:settimeouts(milliseconds(left), milliseconds(left), milliseconds(math.min(left, most or left)))
 end
 
 local function timed_out(x, doing)
@@ -180,12 +184,12 @@ local function converse_at_length(self, x, bytes, reader)
     for first = 1, #bytes, AT_ONCE do
       local sent
       sent, problem = x.socket:send(bytes:sub(first, first + AT_ONCE - 1))
-      if not sent then
+      x.result.sent = sent and first + AT_ONCE > #bytes or false
+      if not sent or x.result.sent then
         return
       end
       ngx.sleep(0) -- what came is read first
     end
-    x.result.sent = true
   end)
   local failed = read(self, x, reader)
   if not x.result.sent and not problem then
