@@ -84,6 +84,10 @@ local function tls_failed(x, problem)
   return failure("network", "TLSFailed", "the TLS handshake failed: " .. reason)
 end
 
+local function cancelled()
+  return failure("cancelled", "Cancelled", "cancelled")
+end
+
 --- Reads until the reader has an answer.
 ---@return table|nil failed
 local function read(self, x, reader)
@@ -104,7 +108,7 @@ local function read(self, x, reader)
       return failure(code == "ConnectionClosed" and "network" or "response", code, what)
     end
   end
-  return failure("cancelled", "Cancelled", "cancelled")
+  return cancelled()
 end
 
 --- Asks the proxy for a tunnel.
@@ -217,10 +221,10 @@ local function converse(self, x, bytes, reader)
     and (late or failure("network", "SendFailed", "the request could not be sent: " .. problem))
 end
 
---- Keeps the connection, when the server does.
+--- Keeps the connection, when the server does and the client was not closed.
 local function release(self, x, answer)
   local seconds = math.min(self.idle_timeout, (answer.keep_alive_timeout or math.huge) - 1)
-  if answer.keep_alive and x.result.sent and seconds > 0 then
+  if answer.keep_alive and x.result.sent and seconds > 0 and not self.is_closed() then
     x.socket:setkeepalive(math.ceil(seconds * 1000), self.connections)
   else
     x.socket:close()
@@ -237,7 +241,11 @@ local function attempt(self, x, req, bytes)
   if not x.socket then
     return failure("network", "EngineFailed", problem)
   end
-  local failed = connect(self, x, req) or converse(self, x, bytes, reader)
+  local failed = connect(self, x, req)
+  if self.is_closed() then
+    failed = cancelled() -- whatever became of the connection
+  end
+  failed = failed or converse(self, x, bytes, reader)
   if failed then
     x.socket:close()
     return failed
