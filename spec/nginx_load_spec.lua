@@ -181,7 +181,7 @@ end
 describe("nginx", function()
   local server, running
 
-  setup(nginx.make)
+  setup(function() nginx.make() end)
 
   before_each(function()
     server = fault_server.start()
@@ -533,6 +533,46 @@ describe("nginx", function()
       assert.equal(0, last_words(log))
       assert_sound(log)
       print(("\n  reload: %d requests, %d messages delivered"):format(#results, server:state().complete))
+    end)
+
+    --- What AddressSanitizer and UBSan say of the workers of a build, after calls that are accepted and that
+    --- fail, a reload and an end.
+    local function sanitized(build)
+      local reports = native.path("reports")
+      assert(process.run({ "mkdir", "-m", "777", reports }).code == 0)
+      local runtime = { "libasan.so", "libubsan.so" }
+      for i, library in ipairs(runtime) do
+        runtime[i] = process.run({ "cc", "-print-file-name=" .. library }).stdout:gsub("%s+$", "")
+      end
+      local path = "log_path=" .. reports .. "/report"
+      start_loaded {
+        build = build, main = "user root;", -- or they could not write there
+        env = {
+          LD_PRELOAD = table.concat(runtime, " "), ASAN_OPTIONS = path .. ":detect_leaks=0",
+          UBSAN_OPTIONS = path .. ":print_stacktrace=1",
+        },
+      }
+      local ok, problem = pcall(under_load, running, { "/send", "/queue" }, function(made)
+        await(function() return made() > 200 end, "answers")
+        reload()
+        server:always(nil, service.refuses "AccessDenied")
+        local before = made()
+        await(function() return made() > before + 100 end, "answers")
+        server:always(nil, { act.read(), act.send "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" })
+        before = made()
+        await(function() return made() > before + 100 end, "answers")
+      end)
+      running:signal "TERM"
+      running.process:wait()
+      local said = process.run({ "sh", "-c", "cat " .. reports .. "/*" }).stdout
+      return said == "" and not ok and problem or said
+    end
+
+    it("makes no error that the sanitizers find", function()
+      local build = nginx.build .. "-asan"
+      nginx.make(build, "-DRTC_SANITIZE=ON")
+      assert.equal("", sanitized(build))
+      assert.no_matches("exited on signal", running:log(), 1, true)
     end)
 
     it("ends at once: what is lost is counted in the error log", function()

@@ -14,9 +14,11 @@ local root = process.run({ "pwd" }).stdout:gsub("%s+$", "")
 nginx.build = root .. "/build/luajit"
 
 --- Builds them.
-function nginx.make()
-  local built = process.run({ "sh", "tools/build", "-DRTC_LUA=luajit" },
-    { env = { RTC_BUILD = nginx.build, RTC_LUA = false, RTC_LUA_INCLUDE = false }, timeout = 120 })
+---@param folder string|nil  default: nginx.build
+---@param ... string  options of the build
+function nginx.make(folder, ...)
+  local built = process.run({ "sh", "tools/build", "-DRTC_LUA=luajit", ... },
+    { env = { RTC_BUILD = folder or nginx.build, RTC_LUA = false, RTC_LUA_INCLUDE = false }, timeout = 120 })
   assert(built.code == 0, built.stdout .. built.stderr)
 end
 
@@ -175,14 +177,15 @@ end
 
 --- Starts nginx, and waits until it answers.
 ---@param pieces { workers: integer|nil, level: string|nil, main: string|nil, http: string|nil, server: string|nil,
---- env: table<string, string|false>|nil, command: string[]|nil }  configuration for the main, http and server blocks;
---- `level` of the error log, default "notice"; `command` is what runs it, as valgrind would
+--- env: table<string, string|false>|nil, command: string[]|nil, build: string|nil }  configuration for the main, http
+--- and server blocks; `level` of the error log, default "notice"; `command` is what runs it, as valgrind would; `build`
+--- is where the C modules are, default: nginx.build
 ---@return SpecNginx
 function nginx.start(pieces)
   local folder = native.path("nginx")
   assert(process.run({ "mkdir", "-m", "777", folder }).code == 0)
   local values = {
-    FOLDER = folder, ROOT = root, BUILD = nginx.build, WORKERS = tostring(pieces.workers or 1),
+    FOLDER = folder, ROOT = root, BUILD = pieces.build or nginx.build, WORKERS = tostring(pieces.workers or 1),
     LEVEL = pieces.level or "notice", MAIN = pieces.main or "", HTTP = pieces.http or "", SERVER = pieces.server or "",
   }
   local text = configuration:gsub("%f[%u]%u%u%u+%f[%U]", values)
