@@ -95,12 +95,13 @@ local function assert_sound(log)
   assert.no_matches("%[error%]", log)
 end
 
---- Makes requests as fast as nginx answers, some at a time, each with the next number, while `main` runs beside.
+--- Makes requests, some at a time, each with the next number, while `main` runs beside.
 ---@param running SpecNginx
 ---@param paths string[]  taken in turn
+---@param pause number  seconds that each waits after an answer
 ---@param main fun(made: fun(): integer)  when it returns, no more are begun; `made` counts the answers so far
 ---@return table<integer, { path: string, answer: string|nil, problem: string|nil }>  by number
-local function under_load(running, paths, main)
+local function under_load(running, paths, pause, main)
   local loop, results, number, answers, over = cqueues.new(), {}, 0, 0, false
   local function take_number()
     number = number + 1
@@ -117,8 +118,8 @@ local function under_load(running, paths, main)
           result.answer, answers = answer.body, answers + 1
         else
           result.problem = ok and tostring(answer.status) or tostring(answer)
-          cqueues.sleep(0.01)
         end
+        cqueues.sleep(ok and pause or 0.01)
       end
     end)
   end
@@ -225,6 +226,10 @@ describe("nginx", function()
             client = require "rtc".new { endpoint = "$endpoint", outbox = { entries = 200 } }
             message = { room_id = "room", to = "user", message = "hello" }
             start, queued, times, codes = now(), 0, {}, {}
+            client:on("retry", function(event)
+              local code = "again after " .. event.err.code
+              codes[code] = (codes[code] or 0) + 1
+            end)
             client:on("request", function() times[#times + 1] = ("%.9f"):format(now() - start) end)
             client:on("failure", function(event) codes[event.err.code] = (codes[event.err.code] or 0) + 1 end)
           }
@@ -243,7 +248,7 @@ describe("nginx", function()
             ngx.timer.at(0, function()
               local stop = now() + 6
               repeat
-                for _ = 1, 20 do
+                for _ = 1, 10 do
                   offered, pending = offered + 1, pending + 1
                   ngx.thread.spawn(send)
                 end
@@ -285,13 +290,15 @@ describe("nginx", function()
           accepted = accepted + (line:find(": Success, ", 1, true) and 1 or 0)
         end
       end
-      under_load(running, { "/queue" }, function()
+      under_load(running, { "/queue" }, 0.1, function()
         await(function()
           read_log()
           return running:get "/sent" == tostring(workers)
         end, "the workers to have sent")
       end)
       running:request { path = "/stop" }
+      sandbox.process:wait(0)
+      assert.is_nil(sandbox.process.code, sandbox.process:stderr())
       local offered, through, times = 0, 0, {}
       for worker = 0, workers - 1 do
         local report = json.decode(tree.await(function()
@@ -409,6 +416,7 @@ describe("nginx", function()
         client:close()
         ngx.log(ngx.NOTICE, "that was all")
       }]], server = LOCATIONS }
+    running:get "/worker" -- before that, a signal may come to a master that does not know it yet
     running:signal "QUIT"
     assert.equal(0, running.process:wait())
     local log = running:log()
@@ -518,7 +526,7 @@ describe("nginx", function()
 
     it("reloads again and again, and quits: each message is delivered once or told of", function()
       start_loaded {}
-      local results = under_load(running, { "/send", "/queue" }, function(made)
+      local results = under_load(running, { "/send", "/queue" }, 0, function(made)
         for _ = 1, 4 do
           local before = made()
           reload()
@@ -552,7 +560,7 @@ describe("nginx", function()
           UBSAN_OPTIONS = path .. ":print_stacktrace=1",
         },
       }
-      local ok, problem = pcall(under_load, running, { "/send", "/queue" }, function(made)
+      local ok, problem = pcall(under_load, running, { "/send", "/queue" }, 0, function(made)
         await(function() return made() > 200 end, "answers")
         reload()
         server:always(nil, service.refuses "AccessDenied")
@@ -577,7 +585,7 @@ describe("nginx", function()
 
     it("ends at once: what is lost is counted in the error log", function()
       start_loaded {}
-      local results = under_load(running, { "/send", "/queue" }, function(made)
+      local results = under_load(running, { "/send", "/queue" }, 0, function(made)
         await(function() return made() > 200 end, "answers")
         running:signal "TERM"
         await(refuses, "nginx to refuse connections")
