@@ -2,11 +2,10 @@
 --- said by a scheduler; there is a file of it for each in lua/rtc/runtime/, and docs/runtimes.md shows how to write
 --- another.
 
-local condition = require "rtc.runtime.condition"
 local core = require("rtc.native").load("rtc.core")
-local future = require "rtc.runtime.future"
 local native = require "rtc.native"
 local suggest = require "rtc.suggest"
+local tasks = require "rtc.runtime.tasks"
 local text = require "rtc.text"
 
 require "rtc.interpreted" ()
@@ -171,7 +170,7 @@ function runtime.new(scheduler, options)
     return scheduler:runtime(options or {})
   end
   local engine = native.load("rtc.engine").new(options)
-  local changed = condition.new(scheduler)
+  local self, changed = tasks(scheduler)
   local awaited -- who waits for an exchange, by its id
   local asleep -- who waits for a time
   local pending -- how many both are
@@ -237,8 +236,6 @@ function runtime.new(scheduler, options)
     go_on(waiter)
   end
 
-  local self = { now = core.now, process = core.pid }
-
   function self.request(req)
     if closed then
       return nil, { kind = "cancelled", code = "Cancelled", sent = false, reused = false, elapsed = 0 }
@@ -277,29 +274,6 @@ function runtime.new(scheduler, options)
     wake_up(waiter)
   end
 
-  function self.spawn(fn, ...)
-    return future.spawn(scheduler, fn, ...)
-  end
-
-  function self.start(fn, died)
-    return scheduler:start(fn, died)
-  end
-
-  function self.detach(fn, died)
-    return (scheduler.detach or scheduler.start)(scheduler, fn, died)
-  end
-
-  function self.obstacle()
-    local waiter, problem, advice = scheduler:current()
-    if not waiter then
-      return problem, advice
-    end
-  end
-
-  function self.condition()
-    return condition.new(scheduler)
-  end
-
   function self.pending()
     own_process()
     return pending
@@ -327,10 +301,6 @@ function runtime.new(scheduler, options)
       end
       longest = math.huge
     until done()
-  end
-
-  function self.notify()
-    changed:broadcast()
   end
 
   function self.progress(seconds)

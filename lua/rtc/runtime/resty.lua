@@ -1,14 +1,13 @@
 --- The runtime for OpenResty and nginx: a call waits as cosockets do, and the worker goes on with other requests.
 
-local condition = require "rtc.runtime.condition"
 local core = require("rtc.native").load("rtc.core")
 local cosocket = require "rtc.runtime.cosocket"
-local future = require "rtc.runtime.future"
 local protected = require "rtc.runtime.protected"
 local route = require "rtc.runtime.route"
 local semaphore = require "ngx.semaphore"
 local shdict = require "rtc.quota.shdict"
 local ssl = require "ngx.ssl"
+local tasks = require "rtc.runtime.tasks"
 
 local adapter = {}
 
@@ -71,14 +70,14 @@ function methods:start(fn, died)
 end
 
 --- Tasks of this worker that no timer has begun yet, the oldest first.
-local tasks = {}
+local unbegun = {}
 --- When the last timer that was made for stragglers is due.
 local straggle_due = 0
 
 --- What a timer does: it begins all that wait, for it may be the only one that nginx did not drop.
 local function begin_tasks()
-  while tasks[1] do
-    ngx.thread.spawn(table.remove(tasks, 1))
+  while unbegun[1] do
+    ngx.thread.spawn(table.remove(unbegun, 1))
   end
 end
 
@@ -86,7 +85,7 @@ end
 --- is a later one, too; while the worker exits, that one comes at once.
 local function look_for_stragglers()
   local now = core.now()
-  if tasks[1] and now >= straggle_due and not NO_TIMERS[ngx.get_phase()] and ngx.timer.at(STRAGGLE, begin_tasks) then
+  if unbegun[1] and now >= straggle_due and not NO_TIMERS[ngx.get_phase()] and ngx.timer.at(STRAGGLE, begin_tasks) then
     straggle_due = now + STRAGGLE
   end
 end
@@ -97,10 +96,10 @@ function methods:detach(fn, died)
   if NO_TIMERS[phase] then
     return nil, "nginx has no timers in its phase " .. phase, NO_TIMERS[phase]
   end
-  tasks[#tasks + 1] = protected(fn, died)
+  unbegun[#unbegun + 1] = protected(fn, died)
   local made, problem = ngx.timer.at(0, begin_tasks)
   if not made then
-    tasks[#tasks] = nil
+    unbegun[#unbegun] = nil
     return nil, "nginx made no timer: " .. problem, "Allow more by lua_max_pending_timers and lua_max_running_timers."
   end
   look_for_stragglers()
@@ -192,7 +191,7 @@ end
 ---@return rtc.Runtime
 function methods:runtime(options)
   local scheduler = self
-  local changed = condition.new(scheduler)
+  local runtime, changed = tasks(scheduler)
   local waits = new_waits(changed)
   local closed
   local sockets = {
@@ -200,10 +199,8 @@ function methods:runtime(options)
     proxy = read_proxy(options), identity = read_identity(options),
     in_flight = waits.count, is_closed = function() return closed end,
   }
-  local runtime = {
-    now = core.now, process = core.pid, workers = ngx.worker.count(), quota_store = shdict.find(),
-    outbox_full = "drop_oldest", outbox_turns = 100, ends_abruptly = true,
-  }
+  runtime.workers, runtime.quota_store = ngx.worker.count(), shdict.find()
+  runtime.outbox_full, runtime.outbox_turns, runtime.ends_abruptly = "drop_oldest", 100, true
 
   function runtime.request(req)
     if closed then
@@ -225,29 +222,6 @@ function methods:runtime(options)
     waits.finish(waiter)
   end
 
-  function runtime.spawn(fn, ...)
-    return future.spawn(scheduler, fn, ...)
-  end
-
-  function runtime.start(fn, died)
-    return scheduler:start(fn, died)
-  end
-
-  function runtime.detach(fn, died)
-    return scheduler:detach(fn, died)
-  end
-
-  function runtime.obstacle()
-    local waiter, problem, advice = scheduler:current()
-    if not waiter then
-      return problem, advice
-    end
-  end
-
-  function runtime.condition()
-    return condition.new(scheduler)
-  end
-
   runtime.pending = waits.count
 
   function runtime.is_idle()
@@ -265,10 +239,6 @@ function methods:runtime(options)
         return problem, advice
       end
     until done()
-  end
-
-  function runtime.notify()
-    changed:broadcast()
   end
 
   runtime.progress = look_for_stragglers -- all else goes on by itself
