@@ -426,6 +426,8 @@ describe("client:enqueue", function()
   end)
 
   it("replaces a task that has sent as many as the runtime wants of it", function()
+    server:always(nil, service.accepts_after "all are enqueued")
+    client = service.client(server, { outbox = { concurrency = 1 } })
     local detach, detached = client.runtime.detach, 0
     client.runtime.outbox_turns = 3
     function client.runtime.detach(...)
@@ -433,6 +435,7 @@ describe("client:enqueue", function()
       return detach(...)
     end
     enqueue(9)
+    server:release "all are enqueued"
     assert.is_true(client:drain())
     assert.same({ numbers(9), 3, 0 }, { messages(), detached, client:stats().outbox.in_flight })
   end)
