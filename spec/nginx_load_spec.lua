@@ -261,7 +261,7 @@ describe("nginx", function()
               assert(client:drain(20))
               spec:set("report " .. ngx.worker.id(), require "cjson".encode {
                 offered = offered, accepted = accepted, queued = queued, codes = codes, times = times,
-                retries = client:stats().retries, outbox = client:stats().outbox,
+                outbox = client:stats().outbox,
               })
             end)
           }
@@ -310,7 +310,6 @@ describe("nginx", function()
         local refused, dropped = codes.QuotaExceeded or 0, codes.OutboxFull or 0
         codes.QuotaExceeded, codes.OutboxFull = nil, nil
         assert.same({}, codes)
-        assert.equal(0, report.retries)
         assert.equal(report.offered, report.accepted + refused)
         assert.equal(report.queued, outbox.accepted + dropped)
         assert.same({ 0, dropped, 0, 0 }, { outbox.failed, outbox.dropped, outbox.waiting, outbox.in_flight })
@@ -327,7 +326,7 @@ describe("nginx", function()
         read_log()
         return accepted == through
       end, "the sandbox's log")
-      assert.equal(through, answered)
+      assert.equal(through, answered) -- it refused none
       table.sort(times)
       for i, time in ipairs(times) do -- each a little later than its slot
         assert.is_true(time >= (i - burst) / rate, ("%d messages in %.3f s"):format(i, time))

@@ -194,7 +194,7 @@ describe("a call", function()
     end)
 
     it("when the certificate is not trusted", function()
-      local secure = fault_server.start { tls = certificates.make().good }
+      local secure = fault_server.start { tls = certificates.make().untrusted }
       local _, err = send(service.client(secure, { endpoint = "https://localhost:" .. secure.port }))
       assert.same({ 1, "CertificateFailed", "not_sent", false }, { err.attempts, err.code, err.outcome, err.retryable })
     end)
