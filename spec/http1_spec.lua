@@ -122,7 +122,7 @@ describe("core.http1_reader", function()
   it("gives a whole answer, however its bytes come", function()
     local bytes = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Type: text/plain\r\nx-a: 2\r\n"
       .. "Transfer-Encoding: chunked\r\nKeep-Alive: timeout=5\r\nX-a:\r\n\r\n3\r\na\0c\r\n0\r\n\r\n"
-    local expected = { status = 200, body = "a\0c", keep_alive = true, keep_alive_timeout = 5, headers = {
+    local expected = { status = 200, body = "a\0c", beyond = 0, keep_alive = true, keep_alive_timeout = 5, headers = {
       ["x-a"] = "1, 2, ", ["content-type"] = "text/plain", ["transfer-encoding"] = "chunked",
       ["keep-alive"] = "timeout=5" } }
     for size = 1, #bytes do
@@ -138,7 +138,8 @@ describe("core.http1_reader", function()
   it("gives an empty body, no timeout, and whether the connection can be kept", function()
     local answer = reader()
     assert.is_true(answer:feed("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"))
-    assert.same({ status = 204, body = "", keep_alive = false, headers = { connection = "close" } }, answer:answer())
+    assert.same({ status = 204, body = "", beyond = 0, keep_alive = false, headers = { connection = "close" } },
+      answer:answer())
   end)
 
   it("does not keep a connection on which bytes came beyond the answer, with it or later", function()
@@ -149,6 +150,7 @@ describe("core.http1_reader", function()
     assert.is_true(answer:answer().keep_alive)
     assert.is_true(answer:feed("d"))
     assert.is_false(answer:answer().keep_alive)
+    assert.equal(1, answer:answer().beyond)
     assert.equal("abc", answer:answer().body)
   end)
 
@@ -158,7 +160,7 @@ describe("core.http1_reader", function()
     assert.is_false(answer:feed("HTTP/1.1 200 OK\r\n\r\nabc"))
     assert.is_true(answer:finish())
     assert.is_true(answer:finish())
-    assert.same({ status = 200, body = "abc", keep_alive = false, headers = {} }, answer:answer())
+    assert.same({ status = 200, body = "abc", beyond = 0, keep_alive = false, headers = {} }, answer:answer())
   end)
 
   it("goes by the method", function()

@@ -372,6 +372,20 @@ describe("inside nginx a client", function()
       assert.same({ 1, 2 }, { #proxy:requests(), #secure:requests() })
       assert.equal(("%s:%d"):format(name, secure.port), proxy:requests()[1].target)
     end)
+
+    it("takes nothing from a proxy for the server's, whatever the size of nginx's buffer", function()
+      local proxy = fault_server.start()
+      local head = "HTTP/1.1 200 OK\r\n\r\n"
+      for _, padding in ipairs { 0, 65536 - #head } do
+        local answer = fault_server.bytes(service.acceptance())
+        proxy:always(nil, { act.read(), act.send(head .. ("x"):rep(padding) .. answer), act.drain() })
+        start { http = http("https://" .. name, ("retry = false, proxy = %q"):format(proxy.url))
+          .. trusting(tls.ca_file) .. "lua_socket_buffer_size 256k;", server = location("/", "content", SEND) }
+        assert.matches("ProxyFailed: the proxy sent more than its answer to CONNECT", running:get(), 1, true)
+        running:close()
+      end
+      running = nil
+    end)
   end)
 
   it("names the directive `resolver` when it is missing", function()

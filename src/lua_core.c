@@ -601,7 +601,8 @@ static void push_answer_headers(lua_State *L, const rtc_http1_reader *reader)
     }
 }
 
-/* reader:answer() -> { status, headers = { [lower-case name] = value }, body, keep_alive, keep_alive_timeout or nil }
+/* reader:answer() -> { status, headers = { [lower-case name] = value }, body, keep_alive, keep_alive_timeout or nil,
+ * beyond = bytes that came behind it }
  *
  * A finaliser that Lua runs meanwhile can do nothing to the reader: of a whole answer no byte moves any more. */
 static int reader_answer(lua_State *L)
@@ -611,7 +612,7 @@ static int reader_answer(lua_State *L)
         return luaL_error(L, "rtc.core: the answer is not whole");
     }
     int32_t timeout = rtc_http1_keep_alive_timeout(reader);
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     lua_pushinteger(L, rtc_http1_status(reader));
     lua_setfield(L, -2, "status");
     push_answer_headers(L, reader);
@@ -623,6 +624,8 @@ static int reader_answer(lua_State *L)
         lua_pushinteger(L, timeout);
         lua_setfield(L, -2, "keep_alive_timeout");
     }
+    lua_pushinteger(L, (lua_Integer)rtc_http1_beyond(reader));
+    lua_setfield(L, -2, "beyond");
     return 1;
 }
 

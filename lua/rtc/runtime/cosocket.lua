@@ -5,8 +5,8 @@ local route = require "rtc.runtime.route"
 
 local cosocket = {}
 
---- Bytes that are read at once.
-local PIECE = 65536
+--- Bytes that are read at once: more than an answer's head may have, so that what comes behind one is seen.
+local PIECE = 131072
 --- Seconds that nginx's timers can take.
 local LONGEST = 1000000
 --- Seconds between two looks at whether the client was closed. At each one nginx logs an error (the read timed out),
@@ -130,6 +130,8 @@ local function open_tunnel(self, x)
   if answer.status < 200 or answer.status > 299 then
     x.result.proxy_status = answer.status
     return failure("network", "ProxyFailed", ("the proxy answered CONNECT with status %d"):format(answer.status))
+  elseif answer.beyond > 0 then -- before the handshake no server says anything; what nginx holds would pass for TLS
+    return failure("network", "ProxyFailed", "the proxy sent more than its answer to CONNECT")
   end
 end
 
