@@ -243,7 +243,7 @@ function methods:runtime(options)
 
   runtime.progress = look_for_stragglers -- all else goes on by itself
 
-  --- What is on its way notices within a second.
+  --- What waits for an answer notices within a second; what connects, when that is over.
   function runtime.close()
     closed = true
     waits.wake_all(scheduler)
