@@ -423,8 +423,10 @@ describe("a client whose server", function()
     end)
 
     local function meet(answer)
-      small:script { act.read_head(), act.answer(answer), act.end_writing(), act.drain() }
+      local told = ("the caller is told of HTTP %d"):format(answer.status)
+      small:script { act.read_head(), act.answer(answer), act.end_writing(), act.wait(told), act.drain() }
       local _, err = open { endpoint = small.url }:call("SendRoomUnicast", big)
+      small:release(told)
       return { err.kind, err.code, err.outcome, err.retryable }
     end
 
