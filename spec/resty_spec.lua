@@ -5,6 +5,7 @@ local fault_server = require "spec.support.fault_server"
 local native = require "spec.support.native"
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
+local route = require "rtc.runtime.route"
 local service = require "spec.support.service"
 local tree = require "spec.support.tree"
 
@@ -33,6 +34,27 @@ local function location(path, phase, code)
 end
 
 local SEND = "local receipt, err = client:send_room_unicast(message) ngx.say(tostring(receipt or err))"
+
+describe("the name of a pool of connections", function()
+  local function pool(proxy)
+    return route.find("https://example.com/", route.proxy(proxy)).pool
+  end
+
+  it("is another one for another proxy, name or password, and tells no password", function()
+    local seen = {}
+    for _, proxy in ipairs {
+      "http://a:hidden-1@proxy:1", "http://a:hidden-2@proxy:1", "http://b:hidden-1@proxy:1", "http://proxy:1",
+      "http://a:hidden-1@proxy:2",
+    } do
+      local name = pool(proxy)
+      assert.is_nil(seen[name])
+      seen[name] = true
+      assert.equal(name, pool(proxy))
+      assert.no_matches("hidden", name, 1, true)
+      assert.no_matches("Basic", name, 1, true)
+    end
+  end)
+end)
 
 describe("inside nginx a client", function()
   local server, running

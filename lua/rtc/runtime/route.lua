@@ -43,6 +43,17 @@ local function address(host)
   return host == "localhost" and "127.0.0.1" or host
 end
 
+local numbers, last = {}, 0
+
+--- A number instead of a secret: nginx writes the names of pools to its log, at level debug.
+local function number(secret)
+  if not numbers[secret] then
+    last = last + 1
+    numbers[secret] = last
+  end
+  return numbers[secret]
+end
+
 --- Finds the route for a URL.
 ---@param url string  http or https
 ---@param proxy rtc.Proxy|nil
@@ -57,7 +68,7 @@ function route.find(url, proxy, identity)
     host = address(to.host), port = to.port, address = ("%s:%d"):format(to.host, to.port), is_tls = is_tls,
     name = host, authority = ("%s:%d"):format(host, port), proxy = proxy,
     pool = table.concat({ "rtc", scheme, host, port, "verified", identity or "",
-      proxy and to.host .. ":" .. to.port .. " " .. (proxy.authorization or "") or "" }, "|"),
+      proxy and ("%s:%d %d"):format(to.host, to.port, number(proxy.authorization or "")) or "" }, "|"),
   }, proxy and not is_tls and url or target
 end
 
