@@ -247,6 +247,23 @@ describe("inside nginx a client", function()
     assert.same({ 2, 6 }, { server:state().most_open, #server:requests() })
   end)
 
+  it("has as many of them as it may, beside a client that may have fewer", function()
+    server:always(nil, service.accepts_after "released")
+    start { http = http(server, "pool_size = 1"), server = location("/", "content", SEND)
+      .. location("/more", "content", ("local client = require 'rtc'.new %s "):format(options(server, "pool_size = 2"))
+      .. SEND) }
+    local sending = {}
+    for i, path in ipairs { "/", "/more", "/more" } do
+      sending[i] = running:begin { path = path }
+    end
+    server:await(function(state) return state.waiting == 3 end)
+    server:release "released"
+    for _, connection in ipairs(sending) do
+      assert.matches("accepted", nginx.read_answer(connection).body, 1, true)
+      connection:close()
+    end
+  end)
+
   it("leaves no error in nginx's log while it waits for an answer", function()
     server:always(nil, { act.read(), act.sleep(0.3), act.answer(service.acceptance()) })
     start { http = http(server):gsub("lua_socket_log_errors off;", ""), server = location("/", "content", SEND) }

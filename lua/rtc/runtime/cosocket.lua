@@ -163,7 +163,8 @@ local function connect(self, x, req)
   end
   set_timeouts(x)
   local ok, problem = x.socket:connect(to.host, to.port, {
-    pool = to.pool, pool_size = self.connections, backlog = BACKLOG,
+    pool = ("%s|%d"):format(to.pool, self.connections), -- a pool's size is that which it was made with
+    pool_size = self.connections, backlog = BACKLOG,
   })
   if not ok then
     return connect_failed(x, problem)
