@@ -268,7 +268,15 @@ describe("inside nginx a client", function()
     server:always(nil, { act.read(), act.sleep(0.3), act.answer(service.acceptance()) })
     start { http = http(server):gsub("lua_socket_log_errors off;", ""), server = location("/", "content", SEND) }
     assert.matches("accepted", running:get(), 1, true)
-    assert.no_matches("failed to run log_by_lua", running:log(), 1, true)
+    assert.no_matches("[error]", running:log(), 1, true)
+  end)
+
+  it("leaves no warning there for a long message", function()
+    start { http = http(server), server = location("/", "content", [[
+      message.message = ("x"):rep(60000)
+      ]] .. SEND) }
+    assert.matches("accepted", running:get(), 1, true)
+    assert.no_matches("[warn]", running:log(), 1, true)
   end)
 
   it("opens connections ahead", function()
