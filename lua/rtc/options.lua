@@ -352,8 +352,9 @@ options.outbox = {
 ---@field retry rtc.Retry|false|nil  default { tries = 3, base = 0.2, cap = 5, on_unknown = false }
 ---@field quota rtc.Quota.Options|false|nil  the client's own rate limit; default 500 a second for the account
 ---@field outbox rtc.Outbox.Options|nil  bounds of what is enqueued, and what happens beyond them
----@field runtime "blocking"|"luv"|"cqueues"|"skynet"|rtc.Loop|rtc.Scheduler|nil  how to wait; default: "skynet" in a
---- skynet service, "cqueues" for a client made in a coroutine of a cqueues controller, else "blocking"
+---@field runtime "blocking"|"luv"|"cqueues"|"skynet"|"resty"|rtc.Loop|rtc.Scheduler|nil  how to wait; default: "resty"
+--- inside nginx, "skynet" in a skynet service, "cqueues" for a client made in a coroutine of a cqueues controller, else
+--- "blocking"
 ---@field max_pending integer|nil  calls at once, at most; default 10000
 ---@field service string|nil  in the credential scope; default "rtc"
 ---@field user_agent string|nil  default "rtc-lua/VERSION"
