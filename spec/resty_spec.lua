@@ -264,6 +264,16 @@ describe("inside nginx a client", function()
     end
   end)
 
+  it("sends nothing when its time is over by when it is connected", function()
+    start { http = http(server, "timeout = 0.2, retry = false"), server = location("/", "content", [[
+      local sending = client:spawn(client.send_room_unicast, client, message)
+      os.execute "sleep 0.4" -- the worker can't look at its timers
+      local _, err = sending:wait()
+      ngx.print(err.code, " ", err.outcome)]]) }
+    assert.equal("Timeout not_sent", running:get())
+    assert.same({}, server:requests())
+  end)
+
   it("leaves no error in nginx's log while it waits for an answer", function()
     server:always(nil, { act.read(), act.sleep(0.3), act.answer(service.acceptance()) })
     start { http = http(server):gsub("lua_socket_log_errors off;", ""), server = location("/", "content", SEND) }

@@ -250,6 +250,8 @@ local function attempt(self, x, req, bytes)
   local failed = connect(self, x, req)
   if self.is_closed() then
     failed = cancelled() -- whatever became of the connection
+  elseif not failed and core.now() >= first_limit(x).due then
+    failed = timed_out(x, "connecting") -- for nginx's timers time may stand still, or begin anew behind a queue
   end
   failed = failed or converse(self, x, bytes, reader)
   if failed then
