@@ -100,8 +100,10 @@ local function read(self, x, reader)
     local done, what, code
     if bytes then
       done, what, code = reader:feed(bytes)
-    elseif problem ~= "timeout" then
+    elseif problem == "closed" then
       done, what, code = reader:finish()
+    elseif problem ~= "timeout" then
+      return failure("network", "ConnectionClosed", "the connection broke before the whole answer came: " .. problem)
     elseif core.now() >= first_limit(x).due then
       return timed_out(x, "waiting for the whole answer")
     end
@@ -230,9 +232,9 @@ end
 --- Keeps the connection, when the server does and the client was not closed.
 local function release(self, x, answer)
   local seconds = math.min(self.idle_timeout, (answer.keep_alive_timeout or math.huge) - 1)
-  if answer.keep_alive and x.result.sent and seconds > 0 and not self.is_closed() then
-    x.socket:setkeepalive(math.ceil(seconds * 1000), self.connections)
-  else
+  local is_kept = answer.keep_alive and x.result.sent and seconds > 0 and not self.is_closed()
+    and x.socket:setkeepalive(math.ceil(seconds * 1000), self.connections)
+  if not is_kept then
     x.socket:close()
   end
 end

@@ -171,14 +171,18 @@ local function read_identity(options)
   return { cert = cert, key = key, name = options.cert_file }
 end
 
---- What can't be an option here raises.
-local function read_proxy(options)
+--- Raises for options that nginx decides on.
+local function refuse_trust(options)
   for _, name in ipairs { "ca_file", "ca_path" } do
     if options[name] then
       error(name .. " can't be set inside nginx: whom its sockets trust is said by lua_ssl_trusted_certificate and "
         .. "lua_ssl_verify_depth in nginx.conf", 0)
     end
   end
+end
+
+--- The proxy that the option names; raises when it can't be used here.
+local function read_proxy(options)
   if (options.proxy or "") == "" then
     return nil
   end
@@ -190,6 +194,7 @@ end
 ---@param options table  the engine's
 ---@return rtc.Runtime
 function methods:runtime(options)
+  refuse_trust(options)
   local scheduler = self
   local runtime, changed = tasks(scheduler)
   local waits = new_waits(changed)
