@@ -9,7 +9,7 @@ files["spec"] = { std = "min+busted" }
 files["lua/rtc/runtime"] = { self = false }
 -- What runs only inside nginx.
 files["lua/rtc/quota/shdict.lua"] = { read_globals = { "ngx" } }
-files["lua/rtc/runtime/resty.lua"] = { read_globals = { "ngx" } }
+files["lua/rtc/runtime/resty.lua"] = { read_globals = { "ngx", "newproxy" } }
 files["lua/rtc/runtime/cosocket.lua"] = { read_globals = { "ngx" } }
 -- LuaJIT, in nginx.
 files["examples/nginx"] = { std = "ngx_lua" }

@@ -343,6 +343,30 @@ describe("inside nginx a client", function()
     sending:close()
   end)
 
+  it("goes on with what is enqueued after a handler has ended the outbox's tasks by ngx.exit", function()
+    server:script(service.refuses "InvalidAccessKey")
+    start {
+      http = http(server, "outbox = { concurrency = 1 },")
+        .. [[init_worker_by_lua_block { client:on("failure", function() ngx.exit(200) end) }]],
+      server = location("/", "content", [[
+        for _ = 1, 3 do
+          assert(client:enqueue(message))
+        end]]) .. location("/one", "content", [[
+        collectgarbage()
+        assert(client:enqueue(message))]]) .. location("/in_flight", "content", [[
+        local outbox = client:stats().outbox
+        ngx.print(outbox.in_flight, " ", outbox.waiting, " ", outbox.accepted)]]),
+    }
+    running:get()
+    server:await(function(state) return state.complete == 1 end)
+    tree.await(function()
+      running:get "/one"
+      return server:state().complete > 1
+    end, "the others to be sent")
+    tree.await(function() return running:get "/in_flight":find "^0 0 " end, "the outbox to be empty")
+    assert.equal(tonumber(running:get "/in_flight":match "%d+$"), server:state().complete - 1)
+  end)
+
   it("forgets calls of requests that nginx ended", function()
     server:always(nil, service.accepts_after "released")
     start { http = http(server, "timeout = 1"), server = location("/", "content", [[

@@ -69,6 +69,30 @@ function methods:start(fn, died)
   return ngx.thread.spawn(protected(fn, died))
 end
 
+--- What is to be told of tasks that nginx ended.
+local ended = {}
+
+--- A function that tells, too, when nginx ends its thread without a word, as it does after ngx.exit: then what only the
+--- thread holds is collected. A finalizer can ask nginx for nothing, so that it only notes what is to be told.
+local function mourned(fn, died)
+  local run, guard, is_over = protected(fn, died), newproxy(true), false
+  getmetatable(guard).__gc = function()
+    if not is_over then
+      ended[#ended + 1] = died
+    end
+  end
+  return function()
+    run()
+    is_over = guard ~= nil
+  end
+end
+
+local function tell_of_the_ended()
+  while ended[1] do
+    table.remove(ended, 1)("was ended by nginx: did a handler call ngx.exit?")
+  end
+end
+
 --- Tasks of this worker that no timer has begun yet, the oldest first.
 local unbegun = {}
 --- When the last timer that was made for stragglers is due.
@@ -96,7 +120,7 @@ function methods:detach(fn, died)
   if NO_TIMERS[phase] then
     return nil, "nginx has no timers in its phase " .. phase, NO_TIMERS[phase]
   end
-  unbegun[#unbegun + 1] = protected(fn, died)
+  unbegun[#unbegun + 1] = mourned(fn, died)
   local made, problem = ngx.timer.at(0, begin_tasks)
   if not made then
     unbegun[#unbegun] = nil
@@ -246,7 +270,10 @@ function methods:runtime(options)
     until done()
   end
 
-  runtime.progress = look_for_stragglers -- all else goes on by itself
+  function runtime.progress() -- all else goes on by itself
+    tell_of_the_ended()
+    look_for_stragglers()
+  end
 
   --- What waits for an answer notices within a second; what connects, when that is over.
   function runtime.close()
