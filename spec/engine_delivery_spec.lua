@@ -554,7 +554,7 @@ for _, transport in ipairs({ "plain", "TLS" }) do
         garbage = { step = { act.read(), act.send("garbage\r\n\r\n"), act.close() }, kind = "response" },
         large = { step = { act.read(), act.send("HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n"), act.drain() },
           kind = "response" },
-        silent = { step = { act.read(), act.wait("never"), act.close() }, kind = "timeout", timeout = 0.5 },
+        silent = { step = { act.read(), act.wait("never"), act.close() }, kind = "timeout", timeout = 3 },
       }
       for name, fate in pairs(fates) do server:always("/" .. name, fate.step) end
       for _ = 1, 10 do
