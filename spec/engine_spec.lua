@@ -833,11 +833,11 @@ describe("the engine", function()
 
     it("works under a collector that never rests", function()
       finally(collector.hurry())
-      for n = 1, 50 do
+      for n = 1, 20 do
         assert(e:submit(request("/" .. n, { headers = { { "X-N", tostring(n) } } })))
         collectgarbage()
       end
-      for _, exchange in ipairs((pump.finish(e, 50))) do answered(exchange) end
+      for _, exchange in ipairs((pump.finish(e, 20))) do answered(exchange) end
     end)
 
     -- A finaliser runs wherever Lua allocates: also while an exchange is turned into a table.
