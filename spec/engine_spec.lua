@@ -842,6 +842,7 @@ describe("the engine", function()
 
     -- A finaliser runs wherever Lua allocates: also while an exchange is turned into a table.
     it("is not led astray by a finaliser that uses it too", function()
+      local many = _VERSION == "Lua 5.1" and 150 or 1500 -- there (LuaJIT, too) each piece of work is a whole collection
       local count, wrong = 0, 0
       local function take()
         local exchange = e:next()
@@ -852,16 +853,16 @@ describe("the engine", function()
       local function litter()
         collector.litter(function()
           take()
-          if count < 1500 then litter() end
+          if count < many then litter() end
         end)
       end
-      for _ = 1, 1500 do e:submit({ url = "http://127.0.0.1:1/", proxy = "" }) end
-      pump.await(e, function() return e:step() == 1500 end)
+      for _ = 1, many do e:submit({ url = "http://127.0.0.1:1/", proxy = "" }) end
+      pump.await(e, function() return e:step() == many end)
       litter()
       finally(collector.hurry())
-      while count < 1500 do take() end
+      while count < many do take() end
       collectgarbage()
-      assert.equal(1500, count)
+      assert.equal(many, count)
       assert.equal(0, wrong)
       assert.equal(0, e:pending())
     end)
