@@ -255,7 +255,9 @@ describe("signer:sign", function()
       local right = assert(signer[method](signer, request()))
       local other = request({ body = "other", headers = { { "X-Other", string.rep("o", 2000) } } })
       local working, amid
-      for _ = 1, 20 do
+      local tries = 0
+      repeat -- where much else is in the state, a collection does not always get so far
+        tries = tries + 1
         local given = request()
         collectgarbage()
         collectgarbage("stop")
@@ -271,7 +273,7 @@ describe("signer:sign", function()
         working = false
         calm()
         assert.same(right, made)
-      end
+      until amid and tries >= 20 or tries == 500
       assert.truthy(amid)
     end)
   end
