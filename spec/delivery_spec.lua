@@ -107,8 +107,9 @@ for _, policy in ipairs(policies) do
     --- Sends a message to which the fault happens: on a connection used before, or else on new ones.
     local function meet(fault)
       if fault.on_accept then
+        server:await(function(state) return state.idle == state.open end) -- what is about to be idle is closed, too
         server:idle(act.close())
-        server:await(function(state) return state.idle == 0 end)
+        server:await(function(state) return state.open == 0 end)
         server:on_accept(compat.unpack(fault.on_accept))
       else
         assert(send("before it " .. fault[1]))
