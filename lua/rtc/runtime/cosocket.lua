@@ -158,13 +158,19 @@ local function secure(self, x)
   end
 end
 
+--- From now on the limits of a try and of its connecting count, too.
+local function begin_try(x, req)
+  local now = core.now()
+  x.limits[2] = limit(now, req.try_timeout or math.huge, "try_timeout")
+  x.limits[3] = limit(now, req.connect_timeout or math.huge, "connect_timeout")
+end
+
 --- Opens a connection, or takes one that is kept.
 local function connect(self, x, req)
   local to = x.route
   local is_queued = self.in_flight() > self.connections
   if not is_queued then
-    x.limits[2] = limit(core.now(), req.try_timeout or math.huge, "try_timeout")
-    x.limits[3] = limit(core.now(), req.connect_timeout or math.huge, "connect_timeout")
+    begin_try(x, req)
   end
   set_timeouts(x)
   local ok, problem = x.socket:connect(to.host, to.port, {
@@ -175,8 +181,7 @@ local function connect(self, x, req)
     return connect_failed(x, problem)
   end
   if is_queued then
-    x.limits[2] = limit(core.now(), req.try_timeout or math.huge, "try_timeout")
-    x.limits[3] = limit(core.now(), req.connect_timeout or math.huge, "connect_timeout")
+    begin_try(x, req)
   end
   x.result.reused = x.socket:getreusedtimes() > 0
   local failed
