@@ -190,10 +190,7 @@ describe("nginx", function()
   end)
 
   after_each(function()
-    if running then
-      running:close()
-      running = nil
-    end
+    nginx.stop_all()
     fault_server.stop_all()
   end)
 

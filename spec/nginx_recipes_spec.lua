@@ -82,10 +82,7 @@ describe("examples/nginx", function()
   setup(nginx.make)
 
   after_each(function()
-    if running then
-      running:close()
-      running = nil
-    end
+    nginx.stop_all()
     fault_server.stop_all()
   end)
 

@@ -67,10 +67,7 @@ describe("inside nginx a client", function()
   end)
 
   after_each(function()
-    if running then
-      running:close()
-      running = nil
-    end
+    nginx.stop_all()
     fault_server.stop_all()
   end)
 
@@ -465,7 +462,6 @@ describe("inside nginx a client", function()
         assert.matches("ProxyFailed: the proxy sent more than its answer to CONNECT", running:get(), 1, true)
         running:close()
       end
-      running = nil
     end)
   end)
 

@@ -17,12 +17,7 @@ describe("the count in a lua_shared_dict", function()
 
   local running
 
-  after_each(function()
-    if running then
-      running:close()
-      running = nil
-    end
-  end)
+  after_each(nginx.stop_all)
 
   for name, case in pairs(limit_cases.all) do
     it(name, function()

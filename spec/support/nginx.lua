@@ -48,6 +48,9 @@ local configuration = [[
   }
 ]]
 
+--- What was started and is not closed yet.
+local started = {}
+
 ---@class SpecNginx
 ---@field folder string  its own; nginx may write to it
 ---@field error_log string  a path
@@ -145,6 +148,7 @@ end
 
 --- Ends it at once.
 function methods:close()
+  started[self] = nil
   self.process:close()
 end
 
@@ -163,6 +167,7 @@ local function start(self, options)
   end
   self.process = process.spawn(argv, { env = options.env })
   setmetatable(self, metatable)
+  started[self] = true
   local deadline = native.now() + DEADLINE
   repeat
     assert(not self.process:wait(0.02), self.process:stderr()) -- it must go on running
@@ -235,6 +240,13 @@ function nginx.start_example(options)
   end
   local address = { host = "127.0.0.1", port = port }
   return start({ folder = folder, error_log = folder .. "/run/error.log", address = address }, options)
+end
+
+--- Ends at once every nginx that was started and is not closed yet: for `after_each`.
+function nginx.stop_all()
+  while next(started) do
+    next(started):close()
+  end
 end
 
 --- Runs Lua in a worker's content phase.
